@@ -1,0 +1,1 @@
+//! Typed client of the Coffer vault: TLS, login, retry, watch.

@@ -1,0 +1,2 @@
+//! An application that fetches its secret from Coffer directly.
+fn main() {}

@@ -1,0 +1,2 @@
+//! cargo demo: the main job on one machine.
+fn main() {}

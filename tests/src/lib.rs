@@ -1,0 +1,1 @@
+//! Whole-system tests, and the kit that starts real servers for them.

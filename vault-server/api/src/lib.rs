@@ -1,0 +1,1 @@
+//! The gRPC services: parse, authenticate, authorise, audit, call, answer.

@@ -1,0 +1,1 @@
+//! The audit log: append-only Merkle tree with signed checkpoints, and its verifier.

@@ -1,0 +1,13 @@
+//! The rules of the vault, apart from everything they are applied to: paths, principals, policy, sessions, limits.
+//!
+//! Nothing here does I/O, waits, or knows the time: the caller brings what is needed. Start with [`path`] (what is
+//! asked for), [`principal`] (who asks) and [`policy`] (whether they may).
+
+pub mod action;
+pub mod clock;
+pub mod id;
+pub mod limits;
+pub mod path;
+pub mod policy;
+pub mod principal;
+pub mod reason;

@@ -1,0 +1,77 @@
+//! Every limit of the vault's rules, by name. docs/limits.md lists them for users.
+
+use std::time::Duration;
+
+/// Segments in a path, the mount included.
+pub const PATH_SEGMENTS_MAX: usize = 32;
+/// Bytes in a segment of a path.
+pub const SEGMENT_BYTES_MAX: usize = 255;
+/// Bytes in a path, slashes included.
+pub const PATH_BYTES_MAX: usize = 1_024;
+
+/// Fields in a secret.
+pub const FIELDS_MAX: usize = 1_024;
+/// Bytes in a field's name.
+pub const FIELD_NAME_BYTES_MAX: usize = 255;
+/// Bytes in a secret: names and values of all fields.
+pub const SECRET_BYTES_MAX: usize = 1 << 20;
+/// Versions kept of a secret, unless said otherwise.
+pub const VERSIONS_KEPT_DEFAULT: u32 = 10;
+/// Versions kept of a secret, at most.
+pub const VERSIONS_KEPT_MAX: u32 = 100;
+/// Entries in a secret's custom metadata.
+pub const CUSTOM_METADATA_ENTRIES_MAX: usize = 64;
+/// Bytes in a key of custom metadata.
+pub const CUSTOM_METADATA_KEY_BYTES_MAX: usize = 128;
+/// Bytes in a value of custom metadata.
+pub const CUSTOM_METADATA_VALUE_BYTES_MAX: usize = 512;
+/// Seconds that a version may live: a hundred years.
+pub const TTL_SECS_MAX: u64 = 3_155_760_000;
+
+/// Entries on a page, unless said otherwise.
+pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Entries on a page, at most.
+pub const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Characters in the name of an operator, a policy or a cluster.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Bytes in a Kubernetes name (namespace, service account) or an audience.
+pub const KUBERNETES_NAME_BYTES_MAX: usize = 253;
+/// Certificates pinned for an operator.
+pub const CERTIFICATE_PINS_MAX: usize = 8;
+/// Bytes in a new password, at least.
+pub const PASSWORD_BYTES_MIN: usize = 12;
+/// Bytes in a password, at most.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// Bytes in an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes in a policy's text.
+pub const POLICY_BYTES_MAX: usize = 64 << 10;
+/// Grants in a tenant.
+pub const GRANTS_MAX: usize = 100_000;
+
+/// Shares of an unseal key.
+pub const SHARES_MAX: u8 = 16;
+/// How long a bootstrap credential lasts.
+pub const BOOTSTRAP_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How long an operator's session lasts.
+pub const OPERATOR_SESSION_LIFETIME: Duration = Duration::from_secs(8 * 60 * 60);
+/// How long a workload's session lasts, at most.
+pub const WORKLOAD_SESSION_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How long a workload's session lasts, at most, where nothing tells whether its pod lives.
+pub const UNCHECKED_SESSION_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// Bytes in a service-account token.
+pub const SERVICE_ACCOUNT_TOKEN_BYTES_MAX: usize = 8_192;
+/// Bytes in a set of a cluster's keys.
+pub const JWKS_BYTES_MAX: usize = 64 << 10;
+/// How far a cluster's clock may be from the vault's.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// Paths in one watch.
+pub const WATCH_PATHS_MAX: usize = 128;
+/// How often a watch says that it lives.
+pub const WATCH_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Entries of the audit log to begin before its end, at most.
+pub const AUDIT_LAST_MAX: u64 = 10_000;

@@ -1,0 +1,1 @@
+//! Who may do what: Cedar policies and grants, an index of them, and explanations.

@@ -1,0 +1,1 @@
+//! Ciphers, key hierarchy, shares, sealed tokens and signatures.

@@ -1,0 +1,1 @@
+//! What the vault asks a Kubernetes API server: keys, token reviews, which pods live.

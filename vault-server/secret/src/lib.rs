@@ -1,0 +1,1 @@
+//! Types for bytes and strings that open something: wiped, never printed.

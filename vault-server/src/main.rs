@@ -1,0 +1,2 @@
+//! The Coffer vault server.
+fn main() {}

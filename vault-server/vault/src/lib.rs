@@ -1,0 +1,1 @@
+//! The vault below its API: seal, operators, clusters, sessions, grants, engines, audit.
