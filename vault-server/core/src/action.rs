@@ -83,6 +83,8 @@ impl fmt::Display for Action {
     }
 }
 
+stored_as_text!(Action);
+
 #[cfg(test)]
 mod tests {
     use super::*;

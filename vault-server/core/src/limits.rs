@@ -49,8 +49,22 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes in a policy's text.
 pub const POLICY_BYTES_MAX: usize = 64 << 10;
+/// Brackets open at once in a policy's text.
+pub const POLICY_DEPTH_MAX: usize = 32;
+/// Words and signs in one policy of a text; strings, commas and closing brackets do not count.
+pub const POLICY_TOKENS_MAX: usize = 512;
+/// Findings in the check of a text.
+pub const FINDINGS_MAX: usize = 64;
+/// Characters in a finding.
+pub const FINDING_CHARS_MAX: usize = 500;
+/// Policies (named texts) in a tenant.
+pub const POLICIES_MAX: usize = 256;
 /// Grants in a tenant.
 pub const GRANTS_MAX: usize = 100_000;
+/// Decisions remembered for one state of the policies.
+pub const DECISIONS_CACHED_MAX: usize = 16_384;
+/// Grants named as near misses in an explanation.
+pub const NEAR_MISSES_MAX: usize = 5;
 
 /// Shares of an unseal key.
 pub const SHARES_MAX: u8 = 16;

@@ -197,5 +197,7 @@ impl fmt::Display for PathPattern {
     }
 }
 
+stored_as_text!(Path, PathPattern);
+
 #[cfg(test)]
 mod tests;

@@ -244,6 +244,8 @@ impl fmt::Display for PrincipalPattern {
     }
 }
 
+stored_as_text!(Role, Name, KubernetesName, PrincipalPattern);
+
 #[cfg(test)]
 mod tests {
     use super::*;

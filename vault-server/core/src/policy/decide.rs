@@ -1,0 +1,166 @@
+//! Asking Cedar.
+
+use std::sync::LazyLock;
+
+use cedar_policy::{Authorizer, Decision as CedarDecision, Entities, PolicyId, PolicySet, Request};
+
+use crate::principal::Principal;
+
+use super::{
+    Decision, Policies, Query, Resource, RuleId, check,
+    entity::{self, Node},
+    index::Texts,
+};
+
+/// The roles' policies, by what they are for.
+pub(super) static ROLES: LazyLock<Texts> = LazyLock::new(|| {
+    let mut texts = Texts::default();
+    for (number, policy) in check::roles().policies().enumerate() {
+        let role = policy.annotation("role").expect("each policy of a role says whose it is");
+        let rule = role.parse().map_or(RuleId::Bootstrap, RuleId::Role);
+        texts.insert(policy.new_id(rule.cedar(number))).expect("each policy of a role has its own number");
+    }
+    texts
+});
+
+/// What Cedar said about one or more sets of policies.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) failed: Vec<PolicyId>,
+    pub(super) forbids: Vec<PolicyId>,
+    permits: Vec<PolicyId>,
+    /// Something could not even be asked. There is no policy to blame.
+    pub(super) broken: bool,
+    /// It holds for this moment only.
+    reads_now: bool,
+}
+
+impl Outcome {
+    fn broken() -> Self {
+        Self { broken: true, ..Self::default() }
+    }
+
+    /// Cedar leaves out a policy that fails, which would open a `forbid`: here it denies.
+    pub(super) fn permitted(&self) -> bool {
+        !self.broken && self.failed.is_empty() && self.forbids.is_empty() && !self.permits.is_empty()
+    }
+
+    /// The policies that decided: those that failed, else those that forbid, else those that permit.
+    pub(super) fn deciding(&self) -> &[PolicyId] {
+        [&self.failed, &self.forbids].into_iter().find(|ids| !ids.is_empty()).unwrap_or(&self.permits)
+    }
+
+    fn decision(&self) -> Decision {
+        let mut rules: Vec<_> = self.deciding().iter().filter_map(RuleId::of).collect();
+        rules.sort();
+        rules.dedup();
+        Decision { permitted: self.permitted(), rules }
+    }
+
+    fn ask(&mut self, question: &(Request, Entities), set: &PolicySet) {
+        if set.is_empty() {
+            return;
+        }
+        let response = Authorizer::new().is_authorized(&question.0, set, &question.1);
+        for error in response.diagnostics().errors() {
+            match error {
+                cedar_policy::AuthorizationError::PolicyEvaluationError(error) => self.failed.push(error.policy_id().clone()),
+            }
+        }
+        let reasons = response.diagnostics().reason().cloned();
+        match response.decision() {
+            CedarDecision::Allow => self.permits.extend(reasons),
+            CedarDecision::Deny => self.forbids.extend(reasons),
+        }
+    }
+}
+
+impl Policies {
+    /// Whether the request is permitted, and by which rules.
+    ///
+    /// An error in any policy that concerns the request is a denial.
+    #[must_use]
+    pub fn decide(&self, query: &Query<'_>) -> Decision {
+        let key = super::cache::Key::of(query);
+        if let Some(decision) = self.cache.get(&key, query.context.now) {
+            return decision;
+        }
+        let outcome = self.ask_candidates(query);
+        let decision = outcome.decision();
+        if !outcome.reads_now && !outcome.broken {
+            self.cache.put(key, decision.clone(), query.context.until);
+        }
+        decision
+    }
+
+    /// The same answer from plain Cedar, which is asked about every rule there is: slow, to compare with.
+    #[must_use]
+    pub fn decide_plain(&self, query: &Query<'_>) -> Decision {
+        let (principals, resources) = (entity::principal_nodes(query.caller), entity::resource_nodes(query.resource));
+        let mut outcome = Outcome::broken();
+        if let (true, Some(question)) = (is_meaningful(query), question(query, &principals, &resources, true)) {
+            let system = matches!(query.resource, Resource::System);
+            let plain = if system { &self.plain_system } else { &self.plain };
+            if let Some(set) = plain.get_or_init(|| self.everything(system)) {
+                outcome = Outcome::default();
+                outcome.ask(&question, set);
+            }
+        }
+        outcome.decision()
+    }
+
+    /// Every rule in one set; without what people wrote where the vault itself is concerned.
+    fn everything(&self, system: bool) -> Option<PolicySet> {
+        let texts = if system { None } else { Some(self.texts.iter()) };
+        let mut set = PolicySet::from_policies(ROLES.iter().chain(texts.into_iter().flatten()).cloned()).ok()?;
+        self.grants.iter().try_for_each(|grant| grant.link(&mut set))?;
+        Some(set)
+    }
+
+    pub(super) fn ask_candidates(&self, query: &Query<'_>) -> Outcome {
+        if !is_meaningful(query) {
+            return Outcome::default();
+        }
+        let (principals, resources) = (entity::principal_nodes(query.caller), entity::resource_nodes(query.resource));
+        let mut set = PolicySet::new();
+        let mut grants = self.grants.candidates(&principals, &resources);
+        grants.retain(|grant| grant.actions.contains(&query.action));
+        let linked = grants.iter().try_for_each(|grant| grant.link(&mut set));
+
+        let open = |nodes: &[Node]| nodes.iter().cloned().map(Some).chain([None]).collect::<Vec<_>>();
+        let (open_principals, open_resources) = (open(&principals), open(&resources));
+        // What people write is about paths: it has no say about the vault itself.
+        let texts = match query.resource {
+            Resource::Path(_) => self.texts.candidates(&open_principals, &open_resources),
+            Resource::System => Vec::new(),
+        };
+        let roles = ROLES.candidates(&open_principals, &open_resources);
+
+        let (Some(()), Some(question)) = (linked, question(query, &principals, &resources, !texts.is_empty())) else {
+            return Outcome::broken();
+        };
+        let mut outcome = Outcome { reads_now: texts.iter().any(|bucket| bucket.reads_now), ..Outcome::default() };
+        outcome.ask(&question, &set);
+        for bucket in roles.into_iter().chain(texts) {
+            outcome.ask(&question, &bucket.set);
+        }
+        outcome
+    }
+}
+
+/// Whether the schema knows such a request: policies are checked for those alone. All others are denied.
+fn is_meaningful(query: &Query<'_>) -> bool {
+    match (&query.caller.principal, query.resource) {
+        (Principal::Workload { .. } | Principal::Operator(_), Resource::Path(_)) => query.action.on_path(),
+        (Principal::Operator(_) | Principal::Bootstrap, Resource::System) => !query.action.on_path(),
+        (Principal::Workload { .. }, Resource::System) | (Principal::Bootstrap, Resource::Path(_)) => false,
+    }
+}
+
+/// The request in Cedar. Grants and roles do not look at the context: it is left out where it cannot matter.
+fn question(query: &Query<'_>, principals: &[Node], resources: &[Node], with_context: bool) -> Option<(Request, Entities)> {
+    let context = if with_context { query.context.to_cedar()? } else { cedar_policy::Context::empty() };
+    let (principal, resource) = (entity::entity(principals)?, entity::entity(resources)?);
+    let request = Request::new(principal.uid(), entity::action_uid(query.action), resource.uid(), context, None).ok()?;
+    Some((request, Entities::from_entities([principal, resource], None).ok()?))
+}

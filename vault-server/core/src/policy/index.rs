@@ -1,0 +1,189 @@
+//! Which grants and policies can matter to a request: found by principal and path, instead of asking all of them.
+//!
+//! What is left out here could only have said nothing: its scope names neither the caller (or what the caller is in) nor
+//! the path (or what the path is in).
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use cedar_policy::{Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint};
+use serde_json::Value;
+
+use crate::id::GrantId;
+
+use super::{
+    Grant,
+    entity::{self, Kind, Node},
+};
+
+/// Parts of the index that are copied on their own when a grant comes or goes.
+const SHARDS: usize = 256;
+
+/// Grants by principal and path. A clone shares everything, until it is changed.
+#[derive(Clone)]
+pub(super) struct Grants {
+    hasher: RandomState,
+    by_scope: Vec<Arc<HashMap<String, Vec<Arc<Grant>>>>>,
+    by_id: Vec<Arc<HashMap<GrantId, Arc<Grant>>>>,
+    len: usize,
+}
+
+impl Grants {
+    pub(super) fn new() -> Self {
+        let (by_scope, by_id) = (vec![Arc::default(); SHARDS], vec![Arc::default(); SHARDS]);
+        Self { hasher: RandomState::new(), by_scope, by_id, len: 0 }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Grant> {
+        self.by_id.iter().flat_map(|shard| shard.values()).map(|grant| &**grant)
+    }
+
+    pub(super) fn by_id(&self, id: &GrantId) -> Option<&Grant> {
+        self.by_id.get(self.shard(id))?.get(id).map(|grant| &**grant)
+    }
+
+    /// Adds a grant, unless there is one of its id.
+    pub(super) fn insert(&mut self, grant: Grant) -> bool {
+        let (by_id, key) = (self.shard(&grant.id), scope(&grant));
+        let by_scope = self.shard(&key);
+        let Some(shard) = self.by_id.get_mut(by_id) else { return false };
+        if shard.contains_key(&grant.id) {
+            return false;
+        }
+        let grant = Arc::new(grant);
+        Arc::make_mut(shard).insert(grant.id, Arc::clone(&grant));
+        if let Some(shard) = self.by_scope.get_mut(by_scope) {
+            Arc::make_mut(shard).entry(key).or_default().push(grant);
+        }
+        self.len += 1;
+        true
+    }
+
+    /// Takes a grant away, if it is there.
+    pub(super) fn remove(&mut self, id: &GrantId) {
+        let by_id = self.shard(id);
+        let Some(grant) =
+            self.by_id.get_mut(by_id).filter(|shard| shard.contains_key(id)).and_then(|shard| Arc::make_mut(shard).remove(id))
+        else {
+            return;
+        };
+        let key = scope(&grant);
+        let by_scope = self.shard(&key);
+        if let Some(shard) = self.by_scope.get_mut(by_scope).map(Arc::make_mut) {
+            if let Some(grants) = shard.get_mut(&key) {
+                grants.retain(|grant| grant.id != *id);
+            }
+            shard.retain(|_, grants| !grants.is_empty());
+        }
+        self.len -= 1;
+    }
+
+    /// The grants whose scope the request is in.
+    pub(super) fn candidates<'a>(&'a self, principals: &[Node], resources: &[Node]) -> Vec<&'a Grant> {
+        let mut found = Vec::new();
+        let mut key = String::new();
+        for principal in principals {
+            // A grant is for one path, or for all below a folder: the folders of a path are nodes of their own.
+            for (at, resource) in resources.iter().enumerate() {
+                if at == 0 || resource.kind == Kind::Folder {
+                    write_key(&mut key, principal, resource);
+                    let grants = self.by_scope.get(self.shard(&key)).and_then(|shard| shard.get(key.as_str()));
+                    found.extend(grants.into_iter().flatten().map(|grant| &**grant));
+                }
+            }
+        }
+        found
+    }
+
+    fn shard<K: std::hash::Hash + ?Sized>(&self, key: &K) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0)
+    }
+}
+
+fn scope(grant: &Grant) -> String {
+    let mut key = String::new();
+    write_key(&mut key, &entity::principal_pattern_node(&grant.principal), &entity::path_pattern_node(&grant.path));
+    key
+}
+
+/// Neither names nor paths have line breaks, so that two scopes never have one key.
+fn write_key(key: &mut String, principal: &Node, resource: &Node) {
+    key.clear();
+    for part in [principal.kind.name(), "\n", &principal.id, "\n", resource.kind.name(), "\n", &resource.id] {
+        key.push_str(part);
+    }
+}
+
+/// Policies that were written as text, by what their scopes name.
+#[derive(Default)]
+pub(super) struct Texts {
+    /// By principal, then by resource; `None` where the scope leaves it open.
+    by_scope: HashMap<Option<Node>, HashMap<Option<Node>, Bucket>>,
+    all: HashMap<PolicyId, Policy>,
+}
+
+/// Policies with one scope.
+#[derive(Default)]
+pub(super) struct Bucket {
+    pub(super) set: PolicySet,
+    /// Whether one of them looks at the time, so that its decision holds for this moment only.
+    pub(super) reads_now: bool,
+}
+
+impl Texts {
+    /// Adds a policy; none where there is one of its id.
+    pub(super) fn insert(&mut self, policy: Policy) -> Option<()> {
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any | PrincipalConstraint::Is(_) => None,
+            PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) | PrincipalConstraint::IsIn(_, uid) => Node::of(&uid),
+        };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
+            ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => Node::of(&uid),
+        };
+        let bucket = self.by_scope.entry(principal).or_default().entry(resource).or_default();
+        bucket.reads_now |= policy.to_json().map_or(true, |json| reads_now(&json));
+        bucket.set.add(policy.clone()).ok()?;
+        self.all.insert(policy.id().clone(), policy);
+        Some(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Policy> {
+        self.all.values()
+    }
+
+    pub(super) fn by_id(&self, id: &PolicyId) -> Option<&Policy> {
+        self.all.get(id)
+    }
+
+    /// The policies whose scope the request is in.
+    pub(super) fn candidates(&self, principals: &[Option<Node>], resources: &[Option<Node>]) -> Vec<&Bucket> {
+        let by_resource = principals.iter().filter_map(|principal| self.by_scope.get(principal));
+        by_resource.flat_map(|map| resources.iter().filter_map(|resource| map.get(resource))).collect()
+    }
+}
+
+/// Whether an expression can depend on `context.now`: it names that attribute, or takes the context as a whole.
+fn reads_now(expression: &Value) -> bool {
+    match expression {
+        Value::Object(map) => {
+            if map.get("Var").is_some_and(|var| var == "context") {
+                return true;
+            }
+            let attribute = map.get(".").and_then(|access| Some((access.get("left")?, access.get("attr")?.as_str()?)));
+            match attribute {
+                Some((left, attribute)) if left.get("Var").is_some_and(|var| var == "context") => attribute == "now",
+                _ => map.values().any(reads_now),
+            }
+        }
+        Value::Array(values) => values.iter().any(reads_now),
+        _ => false,
+    }
+}
