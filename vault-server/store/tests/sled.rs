@@ -1,0 +1,9 @@
+//! What a store in a folder must survive: restarts, kills, a full disk, damage.
+
+#[cfg(test)]
+mod sled {
+    mod crash;
+    mod damage;
+    mod folder;
+    mod open;
+}
