@@ -1,0 +1,14 @@
+//! The barrier on real stores.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod listing;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
+mod seal;
+#[cfg(test)]
+mod tamper;
