@@ -1,1 +1,45 @@
-//! The vault below its API: seal, operators, clusters, sessions, grants, engines, audit.
+//! The vault below its API: what there is between a request that has been understood and the barrier.
+//!
+//! [`Vault`] is the life of a vault (initialise, unseal, seal); [`Unsealed`] is a vault at work, and owns its keys:
+//! operators, clusters, sessions, grants, secrets, and the audit trail. Changes are planned ([`Planned`]), committed
+//! together with their audit record, and then take effect in memory. Nothing here knows gRPC.
+
+mod clock;
+mod clusters;
+mod codec;
+mod failure;
+mod first;
+mod grants;
+mod idempotency;
+mod login;
+mod operators;
+mod planned;
+mod pod_keys;
+mod records;
+mod secrets;
+mod sessions;
+mod table;
+mod trail;
+mod unsealed;
+mod upkeep;
+mod vault;
+
+pub use clock::SystemClock;
+pub use clusters::{ClusterRuntime, ClusterSettings};
+pub use coffer_barrier::{PhysicalKey, Store, seal::SealKind as VaultSealKind};
+pub use coffer_engines::kv;
+pub use failure::Failure;
+pub use grants::NewGrant;
+pub use idempotency::Idempotency;
+pub use login::{LoginError, WorkloadLogin};
+pub use operators::{NewOperator, etag, hash_password, parse_pins, roles_of};
+pub use planned::{Planned, PolicyChange};
+pub use records::{
+    ApiServerRecord, ClusterRecord, GrantRecord, HolderRecord, KeySourceRecord, OperatorRecord, PodCheck, PolicyRecord,
+    SessionRecord,
+};
+pub use sessions::{Authenticated, NewSession};
+pub use table::{Change, Row};
+pub use trail::{AuditConfig, Outcome, Record};
+pub use unsealed::{Status, Unsealed};
+pub use vault::{InitAnswer, Progress, Recovery, SealStatus, StaticKeys, Vault, VaultConfig, VaultError};

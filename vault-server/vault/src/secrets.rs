@@ -1,0 +1,185 @@
+//! The kv engine's secrets, and telling of their changes.
+
+use coffer_barrier::{BarrierError, PhysicalKey};
+use coffer_core::{path::Path, principal::Principal, reason::Reason};
+use coffer_engines::kv::{Kv, KvError, Metadata, NamesPage, PutRequest, Secret, SettingsChange, VersionInfo, VersionState};
+use tokio::sync::broadcast;
+
+use crate::{Authenticated, Failure, Planned, PolicyChange, Record, Unsealed};
+
+/// Changes that wait for a slow watcher before it is told that it missed some.
+const CHANGES_MAX: usize = 1_024;
+
+/// Which secrets change, by the store's name of them.
+pub(crate) struct SecretChanges(broadcast::Sender<PhysicalKey>);
+
+impl Default for SecretChanges {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(CHANGES_MAX))
+    }
+}
+
+impl From<KvError> for Failure {
+    fn from(error: KvError) -> Self {
+        let told = |reason| Self::told(reason, error.to_string());
+        match error {
+            KvError::Path => told(Reason::PathInvalid),
+            KvError::NotFound => Self::new(Reason::NotFound, "there is no such secret or version"),
+            KvError::Gone { .. } => told(Reason::NotFound),
+            KvError::Version { .. } | KvError::Etag => told(Reason::Conflict),
+            KvError::CasRequired => told(Reason::InvalidArgument),
+            KvError::Limit(_) => told(Reason::LimitExceeded),
+            KvError::Barrier(error) => error.into(),
+        }
+    }
+}
+
+impl Unsealed {
+    fn kv(&self, path: &Path) -> Result<Kv, Failure> {
+        Ok(Kv::new(self.tenant.id, self.mount(path)?))
+    }
+
+    /// Reads a secret, and notes keyed hashes of its values in the record.
+    ///
+    /// # Errors
+    /// Fails where there is no such secret, or the version cannot be read.
+    pub async fn get_secret(&self, path: &Path, version: Option<u64>, record: &mut Record) -> Result<Secret, Failure> {
+        let secret = self.kv(path)?.get(&self.barrier, path, version, self.now()).await?;
+        record.values(secret.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
+        record.detail("version", secret.version.version);
+        Ok(secret)
+    }
+
+    /// Plans a new version, and notes keyed hashes of its values in the record.
+    ///
+    /// # Errors
+    /// Fails where a limit is exceeded or the newest version is not the expected one.
+    pub async fn put_secret(
+        &self,
+        who: &Authenticated,
+        path: &Path,
+        put: PutRequest,
+        record: &mut Record,
+    ) -> Result<Planned<VersionInfo>, Failure> {
+        record.values(put.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
+        let by: &Principal = &who.caller.principal;
+        let planned = self.kv(path)?.put(&self.barrier, path, put, by, self.now()).await?;
+        record.detail("version", planned.outcome.version);
+        Ok(planned.into())
+    }
+
+    /// Names directly below a path.
+    ///
+    /// # Errors
+    /// Fails where there are too many to be put in order.
+    pub async fn list_secrets(&self, path: &Path, after: Option<&str>, limit: usize) -> Result<NamesPage, Failure> {
+        Ok(self.kv(path)?.list(&self.barrier, path, after, limit).await?)
+    }
+
+    /// What is known about a secret.
+    ///
+    /// # Errors
+    /// Fails where there is none.
+    pub async fn secret_metadata(&self, path: &Path) -> Result<Metadata, Failure> {
+        Ok(self.kv(path)?.metadata(&self.barrier, path, self.now()).await?)
+    }
+
+    /// Plans other settings for a secret.
+    ///
+    /// # Errors
+    /// Fails where a limit is exceeded or the etag is another state's.
+    pub async fn put_secret_metadata(&self, path: &Path, change: SettingsChange) -> Result<Planned<Metadata>, Failure> {
+        Ok(self.kv(path)?.put_metadata(&self.barrier, path, change, self.now()).await?.into())
+    }
+
+    /// Plans to soft-delete versions.
+    ///
+    /// # Errors
+    /// Fails where there is no such secret or version.
+    pub async fn delete_versions(&self, path: &Path, versions: &[u64]) -> Result<Planned<()>, Failure> {
+        Ok(self.kv(path)?.delete_versions(&self.barrier, path, versions, self.now()).await?.into())
+    }
+
+    /// Plans to bring versions back.
+    ///
+    /// # Errors
+    /// Fails where there is no such secret or version, or its value is erased.
+    pub async fn undelete_versions(&self, path: &Path, versions: &[u64]) -> Result<Planned<()>, Failure> {
+        Ok(self.kv(path)?.undelete_versions(&self.barrier, path, versions, self.now()).await?.into())
+    }
+
+    /// Plans to destroy versions.
+    ///
+    /// # Errors
+    /// Fails where there is no such secret or version.
+    pub async fn destroy_versions(&self, path: &Path, versions: &[u64]) -> Result<Planned<()>, Failure> {
+        Ok(self.kv(path)?.destroy_versions(&self.barrier, path, versions, self.now()).await?.into())
+    }
+
+    /// Plans to destroy a secret.
+    ///
+    /// # Errors
+    /// Fails where there is none.
+    pub async fn destroy_secret(&self, path: &Path) -> Result<Planned<()>, Failure> {
+        Ok(self.kv(path)?.destroy(&self.barrier, path).await?.into())
+    }
+
+    /// The newest version of a secret, if it can be read now.
+    ///
+    /// # Errors
+    /// Fails where the store does.
+    pub async fn newest_version(&self, path: &Path) -> Result<Option<u64>, Failure> {
+        match self.kv(path)?.metadata(&self.barrier, path, self.now()).await {
+            Ok(metadata) => {
+                let newest = metadata.versions.iter().find(|version| version.version == metadata.newest_version);
+                Ok(newest.filter(|version| version.state == VersionState::Live).map(|version| version.version))
+            }
+            Err(KvError::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The store's name of a secret, as [`Self::secret_changes`] has it.
+    ///
+    /// # Errors
+    /// Fails where there is no such mount.
+    pub async fn secret_key(&self, path: &Path) -> Result<PhysicalKey, Failure> {
+        Ok(self.barrier.physical(&self.kv(path)?.name_key(path)?).await?)
+    }
+
+    /// Tells which records change.
+    #[must_use]
+    pub fn secret_changes(&self) -> broadcast::Receiver<PhysicalKey> {
+        self.secret_changes.0.subscribe()
+    }
+
+    /// Passes the store's changes on to watchers until the vault is sealed.
+    pub(crate) async fn pass_changes_on(&self) {
+        while !self.ending.is_cancelled() {
+            let Ok(since) = self.barrier.revision().await else { break };
+            let Ok(mut feed) = self.barrier.changes(since).await else { break };
+            loop {
+                let next = tokio::select! {
+                    () = self.ending.cancelled() => return,
+                    next = feed.next() => next,
+                };
+                match next {
+                    // Nobody may be listening.
+                    Some(Ok(change)) => drop(self.secret_changes.0.send(change.key)),
+                    Some(Err(BarrierError::Compacted)) | None => break,
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "the store's changes cannot be followed; trying again");
+                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T> From<coffer_engines::Planned<T>> for Planned<T> {
+    fn from(planned: coffer_engines::Planned<T>) -> Self {
+        Self { batch: planned.batch, answer: planned.outcome, then: Vec::new(), policy: PolicyChange::None }
+    }
+}

@@ -1,0 +1,348 @@
+//! A vault at work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, RwLock},
+};
+
+use arc_swap::ArcSwap;
+use coffer_audit::{log::Log, record::ValueHasher};
+use coffer_barrier::{Barrier, Label, RecordKey, Scope, seal::SealKind};
+use coffer_core::{
+    action::Action,
+    clock::{Clock, Timestamp},
+    id::{MountId, RequestId, TenantId},
+    path::Path,
+    policy::{Caller, Context, Decision, Explanation, HostPosture, ImageVerdict, Policies, Query, Resource},
+    principal::Principal,
+    reason::Reason,
+};
+use coffer_crypto::{hash::HmacKey, token::Sealer};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use crate::{
+    Failure, LoginError, Planned, PolicyChange,
+    clusters::{ClusterRuntime, ClusterSettings, Runtimes},
+    login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
+    pod_keys::PodKeys,
+    records::{
+        BootstrapRecord, ClusterRecord, DenyRecord, GrantRecord, MountRecord, OperatorRecord, PolicyRecord, SessionRecord,
+        TenantRecord,
+    },
+    secrets::SecretChanges,
+    sessions::Authenticated,
+    table::Table,
+    trail::{Record, Settled},
+};
+
+/// The tenant that is there from the start.
+pub(crate) const TENANT_DEFAULT: &str = "default";
+
+/// A vault at work. Owns the barrier, and with it the keys: the vault is sealed when the last holder lets go.
+pub struct Unsealed {
+    pub(crate) barrier: Arc<Barrier>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tenant: TenantRecord,
+    pub(crate) mounts: Arc<Table<MountRecord>>,
+    pub(crate) operators: Arc<Table<OperatorRecord>>,
+    pub(crate) clusters: Arc<Table<ClusterRecord>>,
+    pub(crate) grants: Arc<Table<GrantRecord>>,
+    pub(crate) policies: Arc<Table<PolicyRecord>>,
+    pub(crate) sessions: Arc<Table<SessionRecord>>,
+    pub(crate) denials: Arc<Table<DenyRecord>>,
+    pub(crate) bootstrap: Arc<Table<BootstrapRecord>>,
+    pub(crate) repeats: RecordKey,
+    pub(crate) runtimes: Runtimes,
+    pub(crate) keys_of_pods: PodKeys,
+    pub(crate) session_sealer: Sealer,
+    pub(crate) page_sealer: Sealer,
+    pub(crate) repeat_key: HmacKey,
+    pub(crate) secret_changes: SecretChanges,
+    pub(crate) values: ValueHasher,
+    pub(crate) log: Arc<Log>,
+    pub(crate) settled: Settled,
+    /// Requests of which it is not known whether what they wrote is stored.
+    pub(crate) doubtful: std::sync::Mutex<BTreeSet<RequestId>>,
+    pub(crate) password_queue: Semaphore,
+    pub(crate) password_turns: Semaphore,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ending: CancellationToken,
+    seal: SealKind,
+    in_force: ArcSwap<Policies>,
+    policy_version: watch::Sender<u64>,
+    pub(crate) pod_losses: Arc<watch::Sender<u64>>,
+    changes: Mutex<()>,
+    not_before: Timestamp,
+    _end: DropGuard,
+}
+
+/// What a vault at work is put together from.
+pub(crate) struct Parts {
+    pub(crate) barrier: Arc<Barrier>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) seal: SealKind,
+    /// The latest time that the vault is known to have seen.
+    pub(crate) not_before: Timestamp,
+}
+
+/// A directory of a tenant.
+pub(crate) fn directory(tenant: TenantId, name: &str) -> Result<RecordKey, Failure> {
+    RecordKey::root(Scope::Tenant(tenant)).child(name).map_err(|_| Failure::internal("a directory's name is not one"))
+}
+
+/// A directory of the vault's own.
+pub(crate) fn system_directory(name: &str) -> Result<RecordKey, Failure> {
+    RecordKey::root(Scope::System).child(name).map_err(|_| Failure::internal("a directory's name is not one"))
+}
+
+/// Where the tenants are.
+pub(crate) const TENANTS: &str = "tenant";
+/// Where a tenant's mounts are.
+pub(crate) const MOUNTS: &str = "mount";
+/// Where a tenant's bootstrap credential is.
+pub(crate) const BOOTSTRAP_TABLE: &str = "bootstrap";
+
+impl Unsealed {
+    /// Reads what the vault keeps about itself.
+    pub(crate) async fn open(parts: Parts) -> Result<Arc<Self>, Failure> {
+        let Parts { barrier, clock, log, seal, not_before } = parts;
+        let tenants = Table::<TenantRecord>::load(&barrier, system_directory(TENANTS)?).await?;
+        let tenant = tenants.find(TENANT_DEFAULT).ok_or_else(|| Failure::internal("the default tenant is missing"))?;
+        let id = tenant.value.id;
+        let derived = async |scope, label| barrier.derived(scope, label).await.map_err(Failure::from);
+        let ending = CancellationToken::new();
+        let vault = Self {
+            mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
+            operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
+            clusters: Arc::new(Table::load(&barrier, directory(id, "cluster")?).await?),
+            grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
+            policies: Arc::new(Table::load(&barrier, directory(id, "policy")?).await?),
+            sessions: Arc::new(Table::load(&barrier, directory(id, "session")?).await?),
+            denials: Arc::new(Table::load(&barrier, directory(id, "denial")?).await?),
+            bootstrap: Arc::new(Table::load(&barrier, directory(id, BOOTSTRAP_TABLE)?).await?),
+            repeats: directory(id, "repeat")?,
+            runtimes: Arc::new(RwLock::new(BTreeMap::new())),
+            keys_of_pods: PodKeys::default(),
+            session_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Sessions).await?, "session"),
+            page_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Pages).await?, "page"),
+            repeat_key: HmacKey::new(derived(Scope::Tenant(id), Label::Idempotency).await?.expose()),
+            secret_changes: SecretChanges::default(),
+            values: ValueHasher::new(&derived(Scope::Tenant(id), Label::AuditValues).await?),
+            settled: Settled::default(),
+            doubtful: std::sync::Mutex::default(),
+            password_queue: Semaphore::new(PASSWORD_PLACES),
+            password_turns: Semaphore::new(PASSWORD_CHECKS_MAX),
+            tasks: TaskTracker::new(),
+            ending: ending.clone(),
+            in_force: ArcSwap::from_pointee(Policies::compile(0, [], []).map_err(|_| Failure::internal("no policies compile"))?),
+            policy_version: watch::Sender::new(0),
+            pod_losses: Arc::new(watch::Sender::new(0)),
+            changes: Mutex::new(()),
+            _end: ending.drop_guard(),
+            tenant: (*tenant.value).clone(),
+            barrier,
+            clock,
+            log,
+            seal,
+            not_before,
+        };
+        vault.in_force.store(Arc::new(vault.compile(1)?));
+        vault.resume_clusters().await?;
+        vault.replay().await?;
+        Ok(Arc::new(vault))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Fails while the clock stands before a time that the vault has seen: nothing new is issued then.
+    pub(crate) fn time_is_right(&self) -> Result<(), Failure> {
+        if self.now() < self.not_before {
+            return Err(Failure::new(
+                Reason::Unavailable,
+                "the server's clock has gone back: nothing is issued until it has caught up",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The tenant's name.
+    #[must_use]
+    pub const fn tenant_name(&self) -> &'static str {
+        TENANT_DEFAULT
+    }
+
+    /// Whether a login may name this tenant.
+    ///
+    /// # Errors
+    /// Fails as any login does where there is no such tenant.
+    pub fn check_tenant(&self, name: &str) -> Result<(), LoginError> {
+        if name.is_empty() || name == TENANT_DEFAULT { Ok(()) } else { Err(LoginError::Refused("no such tenant".to_owned())) }
+    }
+
+    /// The id of the mount that a path begins with.
+    ///
+    /// # Errors
+    /// Fails where there is none.
+    pub(crate) fn mount(&self, path: &Path) -> Result<MountId, Failure> {
+        let row = self.mounts.find(path.mount());
+        row.map(|row| row.value.id).ok_or_else(|| Failure::new(Reason::NotFound, "there is no mount of this name; 'kv' is one"))
+    }
+
+    /// Asks policy.
+    #[must_use]
+    pub fn decide(&self, who: &Authenticated, action: Action, resource: &Resource) -> Decision {
+        let context = self.context(who);
+        self.in_force.load().decide(&Query { caller: &who.caller, action, resource, context: &context })
+    }
+
+    /// Says how policy would decide, and why.
+    #[must_use]
+    pub fn explain(&self, principal: &Principal, action: Action, path: &Path) -> Explanation {
+        let caller: Caller = self.caller(principal.clone());
+        let context = self.context_without_pod();
+        let resource = Resource::Path(path.clone());
+        self.in_force.load().explain(&Query { caller: &caller, action, resource: &resource, context: &context })
+    }
+
+    /// The policies in force.
+    pub(crate) fn in_force(&self) -> Arc<Policies> {
+        self.in_force.load_full()
+    }
+
+    /// Tells when the policies in force change.
+    #[must_use]
+    pub fn policy_changes(&self) -> watch::Receiver<u64> {
+        self.policy_version.subscribe()
+    }
+
+    /// Ends when the vault is sealed.
+    #[must_use]
+    pub fn ending(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
+    /// Waits for the turn to change what the vault keeps about itself.
+    pub async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().await
+    }
+
+    /// Reads a cluster's keys and begins to follow its pods, before it is registered.
+    ///
+    /// # Errors
+    /// Fails where that cannot be done.
+    pub async fn start_cluster(&self, settings: &ClusterSettings) -> Result<Arc<ClusterRuntime>, Failure> {
+        ClusterRuntime::start(settings, &*self.clock, &self.pod_losses).await
+    }
+
+    /// Writes what was planned, with its audit record, and lets it take effect in memory.
+    ///
+    /// # Errors
+    /// Fails with a conflict where the state has changed since it was planned.
+    pub async fn commit<T>(&self, planned: Planned<T>, record: &Record) -> Result<T, Failure> {
+        let Planned { batch, answer, then, policy } = planned;
+        self.write(batch, record).await?;
+        for change in then {
+            change();
+        }
+        self.follow(policy)?;
+        Ok(answer)
+    }
+
+    /// Seals a page token: `list` says which list it leads on in.
+    ///
+    /// # Errors
+    /// Fails where the cipher does.
+    pub fn page_token(&self, list: &str, last: &str) -> Result<String, Failure> {
+        let sealed = self.page_sealer.seal_within(list.as_bytes(), last.as_bytes());
+        sealed.map(|token| token.expose().to_owned()).map_err(|_| Failure::internal("a page token cannot be sealed"))
+    }
+
+    /// Opens a page token of this list.
+    #[must_use]
+    pub fn open_page_token(&self, list: &str, token: &str) -> Option<String> {
+        let bytes = self.page_sealer.open_within(list.as_bytes(), token).ok()?;
+        String::from_utf8(bytes.expose().to_vec()).ok()
+    }
+
+    /// A keyed hash of a request, to tell a repetition from another request.
+    #[must_use]
+    pub fn fingerprint(&self, method: &str, request: &[u8]) -> [u8; 32] {
+        self.repeat_key.tag_parts(&[method.as_bytes(), b"\0", request])
+    }
+
+    /// Reads all tables again, after a write of which it is not known whether it was done.
+    pub(crate) async fn reload(&self) -> Result<(), Failure> {
+        self.operators.reload(&self.barrier).await?;
+        self.clusters.reload(&self.barrier).await?;
+        self.grants.reload(&self.barrier).await?;
+        self.policies.reload(&self.barrier).await?;
+        self.sessions.reload(&self.barrier).await?;
+        self.denials.reload(&self.barrier).await?;
+        self.bootstrap.reload(&self.barrier).await?;
+        self.follow(PolicyChange::Other)
+    }
+
+    fn follow(&self, change: PolicyChange) -> Result<(), Failure> {
+        let before = self.in_force.load();
+        let version = *self.policy_version.borrow() + 1;
+        let after = match change {
+            PolicyChange::None => return Ok(()),
+            PolicyChange::Added(grant) => {
+                before.with_grant(version, grant).map_err(|_| Failure::internal("a grant does not compile"))?
+            }
+            PolicyChange::Removed(id) => before.without_grant(version, &id),
+            PolicyChange::Other => self.compile(version)?,
+        };
+        self.in_force.store(Arc::new(after));
+        self.policy_version.send_replace(version);
+        Ok(())
+    }
+
+    fn context(&self, who: &Authenticated) -> Context {
+        Context { pod: who.pod.clone(), until: Some(who.claims.expires), ..self.context_without_pod() }
+    }
+
+    fn context_without_pod(&self) -> Context {
+        Context {
+            now: self.now(),
+            tenant: self.tenant_name().to_owned(),
+            seal: match self.seal {
+                SealKind::Shamir => "shamir",
+                SealKind::StaticKey => "static-key",
+            }
+            .to_owned(),
+            pod: None,
+            image: ImageVerdict::Unknown,
+            host: HostPosture::Unknown,
+            until: None,
+        }
+    }
+
+    /// Figures for operators.
+    ///
+    /// # Errors
+    /// Fails where the store does.
+    pub async fn status(&self) -> Result<Status, Failure> {
+        let store_revision = self.barrier.revision().await?.0;
+        Ok(Status { store: self.barrier.store_kind(), store_revision, audit_size: self.log.size() })
+    }
+}
+
+/// Figures of a vault at work.
+pub struct Status {
+    /// The store's kind.
+    pub store: &'static str,
+    /// The store's revision.
+    pub store_revision: u64,
+    /// Entries in the audit log.
+    pub audit_size: u64,
+}
