@@ -1,1 +1,17 @@
-//! The gRPC services: parse, authenticate, authorise, audit, call, answer.
+//! The gRPC face of the vault: parse, authenticate, authorise, audit, call, answer.
+//!
+//! `pipeline` owns the order of these steps for every RPC, so that no handler can forget one; [`rpc`] lists every RPC
+//! with what it needs; the files of `services` hold only what is particular to each. [`listen`] and [`tls`] accept
+//! connections.
+
+pub mod listen;
+mod page;
+mod peer;
+mod pipeline;
+pub mod rpc;
+mod services;
+mod status;
+mod strangers;
+pub mod tls;
+
+pub use services::{Api, ApiConfig};

@@ -1,0 +1,100 @@
+//! Who is at the other end of a connection, before any credential.
+
+use std::net::{IpAddr, SocketAddr};
+
+use coffer_crypto::hash;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    sync::OwnedSemaphorePermit,
+};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER) of the client's certificate, which it has proved to hold.
+    pub(crate) key: Option<[u8; 32]>,
+    /// The address, for TCP.
+    pub(crate) address: Option<IpAddr>,
+    /// Whether it came over the local socket.
+    pub(crate) local: bool,
+}
+
+impl Peer {
+    pub(crate) fn of_tls(stream: &TlsStream<TcpStream>, address: SocketAddr) -> Self {
+        let (_, connection) = stream.get_ref();
+        let certificate = connection.peer_certificates().and_then(<[_]>::first);
+        let key = certificate.and_then(|der| {
+            let (_, certificate) = X509Certificate::from_der(der).ok()?;
+            Some(hash::sha256(certificate.tbs_certificate.subject_pki.raw))
+        });
+        Self { key, address: Some(address.ip()), local: false }
+    }
+
+    pub(crate) const LOCAL: Self = Self { key: None, address: None, local: true };
+}
+
+/// A connection with its peer, for tonic to hand to every request on it.
+pub(crate) struct Connection<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: Peer,
+    /// The place it takes among the connections there may be, until it ends.
+    pub(crate) _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+pub(crate) type Tls = Connection<TlsStream<TcpStream>>;
+pub(crate) type Local = Connection<UnixStream>;
+
+mod io {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::Connection;
+
+    impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+        fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        }
+    }
+
+    impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(context, buffer)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(context)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.stream.is_write_vectored()
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffers: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Every RPC of the API, and what it needs. Tests hold this list against the descriptors: an RPC that is missing here
+//! fails them, and one that needs no session must be named in their own list as well.
+
+use coffer_core::action::Action;
+
+/// What a caller must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: answered to strangers, and while the vault is sealed.
+    Open,
+    /// Credentials in the request itself.
+    Login,
+    /// A session, whoever's it is.
+    Session,
+    /// A session that policy permits this action.
+    Permission(Action),
+}
+
+/// One RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rpc {
+    /// The service's name, without the package.
+    pub service: &'static str,
+    /// The method's name.
+    pub method: &'static str,
+    /// What a caller must show.
+    pub access: Access,
+    /// Whether each call has a record in the audit log before it is answered. What strangers ask of a sealed vault has
+    /// none: the log is closed then.
+    pub audited: bool,
+    /// Whether it acts inside the session's tenant, rather than on the vault as a whole.
+    pub in_tenant: bool,
+}
+
+impl Rpc {
+    /// The name that gRPC and the audit log use: `coffer.v1.KvService/GetSecret`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("coffer.v1.{}/{}", self.service, self.method)
+    }
+}
+
+macro_rules! rpcs {
+    ($($name:ident = $service:literal $method:literal $access:expr, audited: $audited:literal, tenant: $tenant:literal;)*) => {
+        $(#[doc = concat!("`", $service, ".", $method, "`")]
+        pub const $name: Rpc =
+            Rpc { service: $service, method: $method, access: $access, audited: $audited, in_tenant: $tenant };)*
+        /// Every RPC.
+        pub const ALL: &[Rpc] = &[$($name),*];
+    };
+}
+
+use Access::{Login, Open, Permission, Session};
+
+rpcs! {
+    GET_SEAL_STATUS = "SystemService" "GetSealStatus" Open, audited: false, tenant: false;
+    INIT = "SystemService" "Init" Open, audited: true, tenant: false;
+    UNSEAL = "SystemService" "Unseal" Open, audited: true, tenant: false;
+    SEAL = "SystemService" "Seal" Permission(Action::Seal), audited: true, tenant: false;
+    GET_STATUS = "SystemService" "GetStatus" Permission(Action::StatusRead), audited: true, tenant: false;
+    RECOVER = "SystemService" "Recover" Open, audited: true, tenant: false;
+
+    LOGIN_WORKLOAD = "AuthService" "LoginWorkload" Login, audited: true, tenant: true;
+    LOGIN_PASSWORD = "AuthService" "LoginPassword" Login, audited: true, tenant: true;
+    LOGIN_CERTIFICATE = "AuthService" "LoginCertificate" Login, audited: true, tenant: true;
+    LOGIN_BOOTSTRAP = "AuthService" "LoginBootstrap" Login, audited: true, tenant: true;
+    LOGOUT = "AuthService" "Logout" Session, audited: true, tenant: true;
+    GET_SELF = "AuthService" "GetSelf" Session, audited: true, tenant: true;
+
+    CREATE_OPERATOR = "OperatorService" "CreateOperator" Permission(Action::OperatorsManage), audited: true, tenant: true;
+    GET_OPERATOR = "OperatorService" "GetOperator" Permission(Action::OperatorsRead), audited: true, tenant: true;
+    LIST_OPERATORS = "OperatorService" "ListOperators" Permission(Action::OperatorsRead), audited: true, tenant: true;
+    UPDATE_OPERATOR = "OperatorService" "UpdateOperator" Permission(Action::OperatorsManage), audited: true, tenant: true;
+    SET_PASSWORD = "OperatorService" "SetPassword" Session, audited: true, tenant: true;
+    DELETE_OPERATOR = "OperatorService" "DeleteOperator" Permission(Action::OperatorsManage), audited: true, tenant: true;
+
+    LIST_SESSIONS = "SessionService" "ListSessions" Permission(Action::SessionsRead), audited: true, tenant: true;
+    REVOKE_SESSION = "SessionService" "RevokeSession" Permission(Action::SessionsManage), audited: true, tenant: true;
+    REVOKE_PRINCIPAL = "SessionService" "RevokePrincipal" Permission(Action::SessionsManage), audited: true, tenant: true;
+
+    CREATE_CLUSTER = "ClusterService" "CreateCluster" Permission(Action::ClustersManage), audited: true, tenant: true;
+    GET_CLUSTER = "ClusterService" "GetCluster" Permission(Action::ClustersRead), audited: true, tenant: true;
+    LIST_CLUSTERS = "ClusterService" "ListClusters" Permission(Action::ClustersRead), audited: true, tenant: true;
+    UPDATE_CLUSTER = "ClusterService" "UpdateCluster" Permission(Action::ClustersManage), audited: true, tenant: true;
+    DELETE_CLUSTER = "ClusterService" "DeleteCluster" Permission(Action::ClustersManage), audited: true, tenant: true;
+    CONFIRM_POD_LOSS = "ClusterService" "ConfirmPodLoss" Permission(Action::ClustersManage), audited: true, tenant: true;
+
+    CREATE_GRANT = "GrantService" "CreateGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
+    DELETE_GRANT = "GrantService" "DeleteGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
+    LIST_GRANTS = "GrantService" "ListGrants" Permission(Action::PolicyRead), audited: true, tenant: true;
+
+    PUT_POLICY = "PolicyService" "PutPolicy" Permission(Action::PolicyManage), audited: true, tenant: true;
+    GET_POLICY = "PolicyService" "GetPolicy" Permission(Action::PolicyRead), audited: true, tenant: true;
+    LIST_POLICIES = "PolicyService" "ListPolicies" Permission(Action::PolicyRead), audited: true, tenant: true;
+    DELETE_POLICY = "PolicyService" "DeletePolicy" Permission(Action::PolicyManage), audited: true, tenant: true;
+    LINT_POLICY = "PolicyService" "LintPolicy" Permission(Action::PolicyRead), audited: true, tenant: true;
+    EXPLAIN = "PolicyService" "Explain" Permission(Action::PolicyRead), audited: true, tenant: true;
+
+    GET_SECRET = "KvService" "GetSecret" Permission(Action::Read), audited: true, tenant: true;
+    PUT_SECRET = "KvService" "PutSecret" Permission(Action::Write), audited: true, tenant: true;
+    LIST_SECRETS = "KvService" "ListSecrets" Permission(Action::List), audited: true, tenant: true;
+    GET_SECRET_METADATA = "KvService" "GetSecretMetadata" Permission(Action::List), audited: true, tenant: true;
+    PUT_SECRET_METADATA = "KvService" "PutSecretMetadata" Permission(Action::Write), audited: true, tenant: true;
+    DELETE_VERSIONS = "KvService" "DeleteVersions" Permission(Action::Delete), audited: true, tenant: true;
+    UNDELETE_VERSIONS = "KvService" "UndeleteVersions" Permission(Action::Delete), audited: true, tenant: true;
+    DESTROY_VERSIONS = "KvService" "DestroyVersions" Permission(Action::Destroy), audited: true, tenant: true;
+    DESTROY_SECRET = "KvService" "DestroySecret" Permission(Action::Destroy), audited: true, tenant: true;
+
+    WATCH = "WatchService" "Watch" Session, audited: true, tenant: true;
+
+    TAIL_AUDIT = "AuditService" "TailAudit" Permission(Action::AuditRead), audited: true, tenant: false;
+    GET_CHECKPOINT = "AuditService" "GetCheckpoint" Permission(Action::AuditRead), audited: true, tenant: false;
+}

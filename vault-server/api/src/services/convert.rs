@@ -1,0 +1,28 @@
+//! Between the wire and the vault's own types.
+
+use coffer_core::{clock::Timestamp, id::IdError, principal::Name};
+use coffer_vault::Failure;
+
+/// A moment on the wire.
+pub(crate) fn time(moment: Timestamp) -> Option<prost_types::Timestamp> {
+    let nanos = i32::try_from(moment.millis() % 1000 * 1_000_000).ok()?;
+    Some(prost_types::Timestamp { seconds: i64::try_from(moment.secs()).ok()?, nanos })
+}
+
+/// A name as a request gives it.
+pub(crate) fn name(text: &str) -> Result<Name, Failure> {
+    text.parse().map_err(|_| Failure::invalid("a name has 1 to 64 of a-z 0-9 . - _ and begins with a letter"))
+}
+
+/// An id as a request gives it.
+pub(crate) fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|_| Failure::invalid("an id is 32 lower-case hexadecimal digits"))
+}
+
+/// An idempotency key as a request gives it.
+pub(crate) fn idempotency_key(text: String) -> Result<String, Failure> {
+    if text.len() > coffer_core::limits::IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(Failure::new(coffer_core::reason::Reason::LimitExceeded, "an idempotency key has at most 64 bytes"));
+    }
+    Ok(text)
+}
