@@ -1,2 +1,7 @@
 //! The Coffer vault server.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coffer_server::run()
+}

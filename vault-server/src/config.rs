@@ -1,0 +1,205 @@
+//! The configuration file, as written and as checked: docs/server.md describes it.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+/// What the server is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The node's name: part of the audit log's origin.
+    #[serde(default = "default_node")]
+    pub(crate) node: String,
+    pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
+    pub(crate) store: Store,
+    pub(crate) audit: Audit,
+    #[serde(default)]
+    pub(crate) seal: Seal,
+    #[serde(default)]
+    pub(crate) init: Init,
+    #[serde(default)]
+    pub(crate) log: Log,
+}
+
+fn default_node() -> String {
+    "node-0".to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// Where the API is served over TLS; port 0 lets the system choose one.
+    pub(crate) address: SocketAddr,
+    /// The local socket, readable by the server's own user alone.
+    pub(crate) socket: Option<PathBuf>,
+    /// A file to write the address into once the server listens.
+    pub(crate) address_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// Where the server keeps a certificate and CA of its own making.
+    pub(crate) directory: Option<PathBuf>,
+    /// The names and addresses in that certificate.
+    #[serde(default = "default_names")]
+    pub(crate) names: Vec<String>,
+    /// A certificate chain that was given, PEM.
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub(crate) key: Option<PathBuf>,
+}
+
+fn default_names() -> Vec<String> {
+    vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub(crate) enum Store {
+    /// In memory: gone with the process.
+    Memory {
+        /// Faults on purpose, for tests.
+        faults: Option<String>,
+    },
+    /// A folder of this machine.
+    Sled {
+        path: PathBuf,
+        /// Faults on purpose, for tests.
+        faults: Option<String>,
+    },
+    /// An etcd cluster.
+    Etcd {
+        endpoints: Vec<String>,
+        #[serde(default = "default_prefix")]
+        prefix: String,
+        /// CA certificates, PEM.
+        ca: Option<PathBuf>,
+        /// A client certificate, PEM.
+        certificate: Option<PathBuf>,
+        /// Its key, PEM.
+        key: Option<PathBuf>,
+        /// Faults on purpose, for tests.
+        faults: Option<String>,
+    },
+}
+
+fn default_prefix() -> String {
+    "/coffer/".to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Audit {
+    pub(crate) directory: PathBuf,
+    /// Go to work although store and log do not agree on how far they came: for one start, after a restore.
+    #[serde(default)]
+    pub(crate) accept_divergence: bool,
+    /// While this file exists, nothing becomes durable in the log: for tests.
+    pub(crate) stall_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub(crate) enum Seal {
+    /// Shares held by people.
+    #[default]
+    Shamir,
+    /// A key in a file: 32 bytes as 64 hexadecimal digits.
+    StaticKey { key_file: PathBuf, previous_key_file: Option<PathBuf> },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Init {
+    /// A file with the token that lets Init come over the network.
+    pub(crate) setup_token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module.
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("{} is not a configuration", path.display()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        if self.node.is_empty() || self.node.len() > 63 || !self.node.chars().all(name) {
+            bail!("node: 1 to 63 letters, digits, '-' and '.'");
+        }
+        match (&self.tls.directory, &self.tls.certificate, &self.tls.key) {
+            (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(()),
+            _ => bail!("tls: give either 'directory', or 'certificate' and 'key'"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        [listen]
+        address = "127.0.0.1:8200"
+        [tls]
+        directory = "/var/lib/coffer/tls"
+        [store]
+        kind = "sled"
+        path = "/var/lib/coffer/store"
+        [audit]
+        directory = "/var/lib/coffer/audit"
+    "#;
+
+    fn parse(text: &str) -> anyhow::Result<Config> {
+        let config: Config = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_short_configuration_is_enough() {
+        let config = parse(MINIMAL).unwrap();
+        assert_eq!(config.node, "node-0");
+        assert!(matches!(config.seal, Seal::Shamir));
+    }
+
+    #[test]
+    fn what_is_not_known_or_contradicts_itself_is_refused() {
+        for more in ["[listn]", "[tls2]\n", "[seal]\nkind = \"none\"", "[log]\nlevle = \"info\""] {
+            assert!(parse(&format!("{MINIMAL}\n{more}")).is_err(), "{more}");
+        }
+        let both = MINIMAL.replace("[tls]", "[tls]\ncertificate = \"a\"");
+        assert!(parse(&both).is_err());
+        assert!(parse(&format!("node = \"a b\"\n{MINIMAL}")).is_err());
+    }
+}

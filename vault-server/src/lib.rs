@@ -1,0 +1,37 @@
+//! The vault server: arguments, configuration, wiring, drain. What it does is in the crates beside this one.
+
+mod arguments;
+mod config;
+mod files;
+mod hardening;
+mod serve;
+mod tls_files;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+/// Runs the server until it is told to stop.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the log may not be there yet")]
+            {
+                eprintln!("coffer-server: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &arguments::Arguments) -> anyhow::Result<()> {
+    let config = config::Config::read(&arguments.config)?;
+    serve::start_log(&config.log)?;
+    hardening::apply().context("the process cannot be hardened")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    runtime.block_on(serve::serve(config))
+}
