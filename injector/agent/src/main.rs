@@ -1,2 +1,7 @@
-//! The Coffer agent: puts a pod's secrets on tmpfs and keeps them fresh.
-fn main() {}
+//! The agent's program: `coffer-agent init`, `coffer-agent sidecar`, `coffer-agent probe`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coffer_agent::main(std::env::args_os())
+}

@@ -1,0 +1,190 @@
+//! The agent's state: what was read from the vault, and the folder it goes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use coffer_client::{Blame, Client, Error, Identity, Options, Secret, SessionKeeper, WorkloadLogin};
+
+use crate::{
+    config::{Config, SecretFile, Source},
+    failure::Failure,
+    output::{Content, OutFile, OutputDir, Written},
+    refusal,
+    render::{RenderError, render},
+};
+
+/// Reads secrets and writes files.
+pub(crate) struct Agent {
+    pub(crate) config: Config,
+    pub(crate) keeper: SessionKeeper,
+    output: OutputDir,
+    /// What was read last. Kept, since a change of one secret writes all files anew.
+    secrets: BTreeMap<Source, Secret>,
+    /// What the vault did not give when it was asked last.
+    withdrawn: BTreeSet<Source>,
+    /// Whether something read is not in the files yet, since they could not be written.
+    pub(crate) unwritten: bool,
+}
+
+/// Why secrets were not read.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The vault said no.
+    Refused(String),
+    /// Something of the agent's own is wrong: a path, a token file, a CA bundle.
+    Config(String),
+    /// The vault is away, sealed, busy, or not to be trusted now: it may be otherwise later.
+    Away(String),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refused(why) => Self::Refused(why),
+            Trouble::Config(why) => Self::Config(why),
+            Trouble::Away(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl Trouble {
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Refused(why) | Self::Config(why) | Self::Away(why) => why,
+        }
+    }
+}
+
+impl Agent {
+    /// Prepares everything that does not need the vault, and fails where that alone is wrong.
+    pub(crate) fn new(config: Config) -> Result<Self, Failure> {
+        let output = OutputDir::open(&config.output)?;
+        let identity = Identity::generate().map_err(|error| Failure::Internal(error.to_string()))?;
+        let mut options = Options::new(config.vault.address.clone(), identity);
+        options.ca.clone_from(&config.vault.ca_file);
+        options.server_name.clone_from(&config.vault.server_name);
+        let client = Client::connect(options).map_err(|error| Failure::Config(error.to_string()))?;
+        let login = WorkloadLogin {
+            tenant: config.vault.tenant.clone(),
+            cluster: config.vault.cluster.clone(),
+            token_file: config.vault.token_file.clone(),
+        };
+        tracing::info!(
+            vault = config.vault.address,
+            directory = %config.output.directory.display(),
+            files = config.secrets.len(),
+            "coffer-agent {} starts",
+            env!("CARGO_PKG_VERSION"),
+        );
+        let keeper = SessionKeeper::new(client, login);
+        Ok(Self { config, keeper, output, secrets: BTreeMap::new(), withdrawn: BTreeSet::new(), unwritten: false })
+    }
+
+    /// Every secret that a file is made of.
+    pub(crate) fn sources(&self) -> BTreeSet<Source> {
+        self.config.secrets.iter().flat_map(|file| file.sources.values().cloned()).collect()
+    }
+
+    /// The paths whose newest version is wanted.
+    pub(crate) fn followed(&self) -> Vec<String> {
+        self.sources().into_iter().filter(|source| source.version == 0).map(|source| source.path).collect()
+    }
+
+    /// The version of a followed path that was read last; none where it was not.
+    pub(crate) fn version(&self, path: &str) -> Option<u64> {
+        self.secrets.get(&newest(path)).map(|secret| secret.version)
+    }
+
+    /// Whether all files are there, from whoever wrote them.
+    pub(crate) fn complete(&self) -> bool {
+        self.output.missing(self.config.secrets.iter().map(|file| file.name.as_str())).is_empty()
+    }
+
+    /// Reads these secrets. Those that are refused are named together; what was read is kept in any case.
+    pub(crate) async fn read(&mut self, sources: impl IntoIterator<Item = Source>) -> Result<(), Trouble> {
+        let session = self.keeper.ensure().await.map_err(|error| self.login_trouble(&error))?;
+        let mut refused = Vec::new();
+        for source in sources {
+            match self.keeper.kv_get(&source.path, source.version).await {
+                Ok(secret) => {
+                    tracing::info!(path = source.path, version = secret.version, receipt = secret.receipt, "read");
+                    self.withdrawn.remove(&source);
+                    self.secrets.insert(source, secret);
+                }
+                Err(error) if matches!(error.blame(), Blame::Denied | Blame::NotFound) => {
+                    tracing::debug!(path = source.path, request = error.request_id(), "refused");
+                    refused.push(refusal::secret(&source, &session.principal));
+                    self.withdrawn.insert(source);
+                }
+                Err(error) if error.blame() == Blame::Invalid => {
+                    return Err(Trouble::Config(format!("{source}: {}", told(&error))));
+                }
+                Err(error) => return Err(self.login_trouble(&error)),
+            }
+        }
+        match refused.is_empty() {
+            true => Ok(()),
+            false => Err(Trouble::Refused(refused.join("\n"))),
+        }
+    }
+
+    /// Notes that the vault gives a path no longer. The last value stays.
+    pub(crate) fn withdraw(&mut self, path: &str) {
+        if self.withdrawn.insert(newest(path)) {
+            tracing::warn!(path, "gone, or not permitted any longer: the last value stays in the files");
+        }
+    }
+
+    /// Notes that the vault has a version of a path; says whether it must be read.
+    pub(crate) fn announce(&mut self, path: &str, version: u64) -> bool {
+        if self.withdrawn.remove(&newest(path)) {
+            tracing::info!(path, version, "there again");
+        }
+        self.version(path) != Some(version)
+    }
+
+    /// Writes all files of what was read. A file whose secret was not read since the start stays as it is.
+    pub(crate) fn write(&mut self) -> Result<Written, Failure> {
+        self.unwritten = true;
+        let files = self.config.secrets.iter().map(|file| self.out_file(file)).collect::<Result<Vec<_>, _>>()?;
+        let written = self.output.write(&files)?;
+        self.unwritten = false;
+        match written {
+            Written::Changed => tracing::info!(files = files.len(), "wrote the files"),
+            Written::Same => tracing::debug!("the files are so already"),
+        }
+        Ok(written)
+    }
+
+    fn out_file(&self, file: &SecretFile) -> Result<OutFile, Failure> {
+        let content = match render(file, &self.secrets) {
+            Ok(content) => Content::New(content),
+            Err(RenderError::NotRead(_)) => Content::Keep,
+            Err(error) => return Err(Failure::Config(format!("{}: {error}", file.name))),
+        };
+        Ok(OutFile { name: file.name.clone(), mode: file.mode, content })
+    }
+
+    /// What a failed login or call means for the agent.
+    fn login_trouble(&self, error: &Error) -> Trouble {
+        match error.blame() {
+            Blame::Config => Trouble::Config(error.to_string()),
+            Blame::Unauthenticated if !error.session_invalid() => {
+                Trouble::Refused(refusal::login(&self.config.vault.token_file, &self.config.vault.cluster))
+            }
+            _ => Trouble::Away(told(error)),
+        }
+    }
+}
+
+/// The source that a followed path is.
+pub(crate) fn newest(path: &str) -> Source {
+    Source { path: path.to_owned(), version: 0 }
+}
+
+/// The error with its request id, under which an operator finds it.
+pub(crate) fn told(error: &Error) -> String {
+    match error.request_id() {
+        Some(id) => format!("{error} ({}, request {id})", error.reason()),
+        None => error.to_string(),
+    }
+}

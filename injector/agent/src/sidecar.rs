@@ -1,0 +1,246 @@
+//! Writes all files, and follows changes until it is stopped.
+
+use std::{cell::Cell, collections::BTreeSet, future::pending, time::Duration};
+
+use coffer_client::{Backoff, Error, Event, Watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::{
+    agent::{Agent, Trouble, newest, told},
+    failure::Failure,
+    health,
+    output::Written,
+};
+
+/// The first wait after an attempt that failed; it doubles.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// The longest wait between attempts.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A watch that lasted this long was a good one: the next failure waits as if it were the first.
+const GOOD_WATCH: Duration = Duration::from_secs(60);
+/// How long to wait for more events after one, so that many changes at once are one swap.
+const QUIET: Duration = Duration::from_millis(50);
+/// Events taken together at most.
+const BURST_MAX: usize = 1_024;
+
+/// Runs until it is dropped; ends only with a failure at the beginning.
+pub(crate) async fn run(mut agent: Agent) -> Result<(), Failure> {
+    let ready = Cell::new(agent.complete());
+    let Some(address) = agent.config.probe_listen else {
+        return follow_for_ever(&mut agent, &ready).await;
+    };
+    let listener = health::listen(address).await?;
+    tokio::select! {
+        end = follow_for_ever(&mut agent, &ready) => end,
+        () = health::serve(listener, &ready) => Ok(()),
+    }
+}
+
+async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Failure> {
+    begin(agent).await?;
+    ready.set(true);
+    let paths = agent.followed();
+    if paths.is_empty() {
+        tracing::info!("every secret is of a fixed version: there is nothing to follow");
+        return pending().await;
+    }
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
+    let mut poll_at = next_poll(agent);
+    loop {
+        let began = Instant::now();
+        let end = follow(agent, &paths).await;
+        if began.elapsed() >= GOOD_WATCH {
+            backoff.reset();
+            poll_at = next_poll(agent);
+        }
+        let wait = backoff.wait();
+        tracing::warn!(retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "changes are not followed: {end}");
+        sleep(wait).await;
+        if Instant::now() >= poll_at {
+            poll_at = next_poll(agent);
+            tracing::info!("reading all secrets, since changes cannot be followed");
+            match refresh(agent, paths.iter().cloned()).await {
+                Ok(()) => {}
+                Err(why) => tracing::warn!("{why}"),
+            }
+        }
+    }
+}
+
+fn next_poll(agent: &Agent) -> Instant {
+    Instant::now() + Backoff::jittered(agent.config.poll.saturating_mul(4) / 3)
+}
+
+/// The first write. A refusal ends the agent, unless the files are there already: then it is as any later refusal.
+async fn begin(agent: &mut Agent) -> Result<(), Failure> {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
+    loop {
+        let sources = agent.sources();
+        match agent.read(sources).await {
+            Ok(()) => break,
+            Err(Trouble::Away(why)) => {
+                let wait = backoff.wait();
+                tracing::warn!(retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "{why}");
+                if agent.complete() {
+                    tracing::warn!("the files that are there already stay in use");
+                    return Ok(());
+                }
+                sleep(wait).await;
+            }
+            Err(trouble) if agent.complete() => {
+                for line in trouble.message().lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::warn!("the files that are there already stay in use");
+                break;
+            }
+            Err(trouble) => return Err(trouble.into()),
+        }
+    }
+    let written = match agent.write() {
+        Ok(written) => written,
+        Err(failure) if agent.complete() => {
+            tracing::error!("the files stay as they were: {failure}");
+            return Ok(());
+        }
+        Err(failure) => return Err(failure),
+    };
+    if written == Written::Changed && agent.config.notify.as_ref().is_some_and(|notify| notify.on_start) {
+        notify(agent).await;
+    }
+    Ok(())
+}
+
+/// Follows changes until that ends; says why it did.
+async fn follow(agent: &mut Agent, paths: &[String]) -> String {
+    let mut watch = match agent.keeper.watch(paths).await {
+        Ok(watch) => watch,
+        Err(error) => return told(&error),
+    };
+    tracing::info!(paths = paths.len(), "following changes");
+    if agent.unwritten
+        && let Err(why) = refresh(agent, std::iter::empty()).await
+    {
+        return why;
+    }
+    loop {
+        let renew_at = agent.keeper.renew_at().await;
+        let renewal = async {
+            match renew_at {
+                Some(instant) => sleep_until(instant).await,
+                None => pending().await,
+            }
+        };
+        let first = tokio::select! {
+            event = watch.next() => event,
+            () = renewal => {
+                match renew(agent, paths).await {
+                    Ok(Some(fresh)) => watch = fresh,
+                    Ok(None) => {}
+                    Err(error) => return told(&error),
+                }
+                continue;
+            }
+        };
+        let batch = gather(&mut watch, first).await;
+        if let Err(why) = handle(agent, paths, &batch.events).await {
+            return why;
+        }
+        if batch.events.contains(&Event::SessionEnd) {
+            agent.keeper.forget().await;
+            return "the session has ended".to_owned();
+        }
+        if let Some(end) = batch.end {
+            return end;
+        }
+    }
+}
+
+/// Logs in anew; gives a watch of the new session, or nothing where the old one goes on.
+async fn renew(agent: &Agent, paths: &[String]) -> Result<Option<Watch>, Error> {
+    let before = agent.keeper.client().session_token();
+    agent.keeper.ensure().await?;
+    let after = agent.keeper.client().session_token();
+    match before.is_some_and(|before| after.is_some_and(|after| before.same(&after))) {
+        true => Ok(None),
+        false => agent.keeper.watch(paths).await.map(Some),
+    }
+}
+
+/// Events that came together, and why no more will.
+struct Batch {
+    events: Vec<Event>,
+    end: Option<String>,
+}
+
+async fn gather(watch: &mut Watch, first: Result<Option<Event>, Error>) -> Batch {
+    let mut batch = Batch { events: Vec::new(), end: None };
+    let mut next = first;
+    loop {
+        match next {
+            Ok(Some(event)) => batch.events.push(event),
+            Ok(None) => batch.end = Some("the vault closed the stream".to_owned()),
+            Err(error) => batch.end = Some(told(&error)),
+        }
+        if batch.end.is_some() || batch.events.len() >= BURST_MAX || batch.events.last() == Some(&Event::SessionEnd) {
+            return batch;
+        }
+        match timeout(QUIET, watch.next()).await {
+            Ok(more) => next = more,
+            Err(_) => return batch,
+        }
+    }
+}
+
+/// Brings the files to what the events say.
+async fn handle(agent: &mut Agent, paths: &[String], events: &[Event]) -> Result<(), String> {
+    let mut due = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::Changed { path, version } if paths.contains(path) && agent.announce(path, *version) => {
+                due.insert(path.clone());
+            }
+            Event::Unavailable { path } if paths.contains(path) => {
+                due.remove(path);
+                agent.withdraw(path);
+            }
+            Event::Resync => due.extend(paths.iter().cloned()),
+            _ => {}
+        }
+    }
+    match due.is_empty() {
+        true => Ok(()),
+        false => refresh(agent, due.into_iter()).await,
+    }
+}
+
+/// Reads these paths and writes the files. A secret that is refused keeps its last value. Where a file cannot be made
+/// of the new values, all files stay as they are until the next change; where it cannot be written, it is an error.
+async fn refresh(agent: &mut Agent, paths: impl Iterator<Item = String>) -> Result<(), String> {
+    let sources: Vec<_> = paths.map(|path| newest(&path)).collect();
+    let read = agent.read(sources).await;
+    match agent.write() {
+        Ok(Written::Changed) => notify(agent).await,
+        Ok(Written::Same) => {}
+        Err(failure @ Failure::Output(_)) => return Err(format!("the files stay as they were: {failure}")),
+        Err(failure) => tracing::error!("the files stay as they were: {failure}"),
+    }
+    match read {
+        Ok(()) => Ok(()),
+        Err(Trouble::Refused(why)) => {
+            for line in why.lines() {
+                tracing::warn!("{line}");
+            }
+            Ok(())
+        }
+        Err(Trouble::Config(why) | Trouble::Away(why)) => Err(why),
+    }
+}
+
+async fn notify(agent: &Agent) {
+    let Some(notify) = &agent.config.notify else { return };
+    match notify.action.run().await {
+        Ok(()) => tracing::info!("told the application: {}", notify.action),
+        Err(error) => tracing::warn!("the application was not told: {error}"),
+    }
+}
