@@ -1,2 +1,7 @@
 //! The coffer command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(coffer_cli::run(std::env::args_os().collect()).code())
+}

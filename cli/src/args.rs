@@ -1,0 +1,232 @@
+//! The command line and the environment: the only place that reads either.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use etcetera::base_strategy::{BaseStrategy, Xdg};
+
+use crate::{
+    commands,
+    context::{Address, Wanted},
+    failure::{Failure, Result},
+    output::Format,
+    paths::Paths,
+};
+
+/// How long a call may take, at most, whatever is asked for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// A vault for secrets, from the command line.
+///
+/// Secrets are maps of fields at paths such as kv/prod/payments. Workloads read what has been granted to them, and nothing
+/// else; every answer leaves a receipt in the audit log.
+#[derive(Parser)]
+#[command(name = "coffer", version, disable_help_subcommand = true, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "\
+First steps:
+  coffer context set prod --address https://vault.example.com:8200 --ca ca.pem
+  coffer login alice
+  coffer kv put kv/prod/payments user=app password        (asks for the password)
+  coffer grant read kv/prod/payments --to k8s:prod/payments/api
+
+`coffer help` shows the topics: exit-codes, words, paths, environment.")]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// How results and errors are written: table, or json for scripts
+    #[arg(short, long, global = true, value_name = "FORMAT", env = "COFFER_OUTPUT", default_value = "table")]
+    #[arg(hide_env = true, hide_possible_values = true)]
+    pub(crate) output: Format,
+    /// The context to use, in place of the current one
+    #[arg(long, global = true, value_name = "NAME", env = "COFFER_CONTEXT", hide_env = true)]
+    pub(crate) context: Option<String>,
+    /// The vault's address: https://HOST[:PORT], port 8200 unless said, or unix:///PATH
+    #[arg(long, global = true, value_name = "URL", env = "COFFER_ADDRESS", hide_env = true)]
+    pub(crate) address: Option<Address>,
+    /// A PEM file with the CA certificates to believe
+    #[arg(long, global = true, value_name = "FILE", env = "COFFER_CACERT", hide_env = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// The name that the server's certificate must have, where it is not the address's host
+    #[arg(long, global = true, value_name = "NAME", env = "COFFER_SERVER_NAME", hide_env = true)]
+    pub(crate) server_name: Option<String>,
+    /// The tenant [default: default]
+    #[arg(long, global = true, value_name = "NAME", env = "COFFER_TENANT", hide_env = true)]
+    pub(crate) tenant: Option<String>,
+    /// How long a call may take
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
+    pub(crate) timeout: Duration,
+    /// The file of contexts [default: ~/.config/coffer/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "COFFER_CONFIG", hide_env = true, hide = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Global {
+    /// What is said about the vault to talk to.
+    #[must_use]
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted {
+            context: self.context.clone(),
+            address: self.address.clone(),
+            ca: self.ca.clone(),
+            server_name: self.server_name.clone(),
+            tenant: self.tenant.clone(),
+        }
+    }
+
+    /// Where the command keeps its own files.
+    ///
+    /// # Errors
+    /// Where the user has no home folder and none is given.
+    pub(crate) fn paths(&self) -> Result<Paths> {
+        let system = Xdg::new().ok();
+        let home = system.as_ref().map(BaseStrategy::config_dir);
+        let runtime = system.as_ref().and_then(BaseStrategy::runtime_dir);
+        let Some(home) = home.or_else(|| self.config.as_ref().and_then(|file| file.parent()).map(PathBuf::from)) else {
+            return Err(Failure::usage("you have no home folder to keep contexts and sessions in")
+                .next("set COFFER_CONFIG to a file's path"));
+        };
+        Ok(Paths::new(self.config.clone(), &home, runtime.as_deref()))
+    }
+}
+
+/// The whole command line. Options of every command are shown with the first command alone, as kubectl does: with each of
+/// them they would bury the few that matter there.
+#[must_use]
+pub(crate) fn command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    for child in command.get_subcommands_mut() {
+        hide_global(child);
+    }
+    command
+}
+
+fn hide_global(command: &mut clap::Command) {
+    let global = |argument: &clap::Arg| argument.get_help_heading() == Some("Global options");
+    let after = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let owned = std::mem::replace(command, clap::Command::new("taken"));
+    *command = owned
+        .mut_args(|argument| if global(&argument) { argument.hide(true) } else { argument })
+        .after_help(format!("{after}Global options, such as -o json and --context: coffer --help"));
+    for child in command.get_subcommands_mut() {
+        hide_global(child);
+    }
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// clap's, which is also how help and version are asked for.
+pub(crate) fn parse(arguments: &[std::ffi::OsString]) -> std::result::Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+}
+
+/// The format of errors that come before the command line is understood.
+#[must_use]
+pub(crate) fn format_of(arguments: &[std::ffi::OsString]) -> Format {
+    let json = |text: &std::ffi::OsStr| matches!(text.to_str(), Some("--output=json" | "-ojson" | "-o=json"));
+    let two = |pair: &[std::ffi::OsString]| {
+        let [flag, value] = pair else { return false };
+        (flag == "-o" || flag == "--output") && value == "json"
+    };
+    let asked = arguments.iter().any(|text| json(text)) || arguments.windows(2).any(two);
+    #[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+    let environment = || std::env::var("COFFER_OUTPUT").is_ok_and(|value| value == "json");
+    if asked || environment() { Format::Json } else { Format::Table }
+}
+
+fn parse_timeout(text: &str) -> std::result::Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|_| "write a duration such as 10s or 2m".to_owned())?;
+    if timeout.is_zero() || timeout > TIMEOUT_MAX {
+        return Err(format!("a call may take up to {}", humantime::format_duration(TIMEOUT_MAX)));
+    }
+    Ok(timeout)
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Status(commands::status::Status),
+    #[command(subcommand)]
+    Operator(commands::operator::Operator),
+    Login(commands::login::Login),
+    Logout(commands::login::Logout),
+    Whoami(commands::login::Whoami),
+    #[command(subcommand)]
+    Kv(commands::kv::Kv),
+    Grant(commands::grant::Grant),
+    Revoke(commands::grant::Revoke),
+    Grants(commands::grant::Grants),
+    Why(commands::why::Why),
+    #[command(subcommand)]
+    Policy(commands::policy::Policy),
+    #[command(subcommand)]
+    User(commands::user::User),
+    #[command(subcommand)]
+    Cluster(commands::cluster::Cluster),
+    #[command(subcommand)]
+    Session(commands::session::Sessions),
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
+    #[command(subcommand)]
+    Identity(commands::identity::IdentityCommand),
+    #[command(subcommand)]
+    Context(commands::context::ContextCommand),
+    Completion(commands::shell::Completion),
+    Man(commands::shell::Man),
+    Help(commands::help::Help),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_says_what_it_does() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no help");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
+            }
+            for child in command.get_subcommands() {
+                check(child, &path);
+            }
+        }
+        check(&Cli::command(), "");
+    }
+
+    #[test]
+    fn the_format_of_early_errors_follows_the_flag() {
+        let format = |arguments: &[&str]| format_of(&arguments.iter().map(std::ffi::OsString::from).collect::<Vec<_>>());
+        for json in [&["coffer", "-o", "json", "x"][..], &["coffer", "--output=json"], &["coffer", "kv", "-ojson"]] {
+            assert_eq!(format(json), Format::Json, "{json:?}");
+        }
+        assert_eq!(format(&["coffer", "kv", "json", "-o", "table"]), Format::Table);
+    }
+
+    #[test]
+    fn a_timeout_has_bounds() {
+        for good in ["1ms", "10s", "10m"] {
+            assert!(parse_timeout(good).is_ok(), "{good}");
+        }
+        for bad in ["0s", "601s", "10", "", "-1s"] {
+            assert!(parse_timeout(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use super::*;
+
+fn init(shares: Option<u32>, threshold: Option<u32>, recipients: usize) -> Result<(u32, u32)> {
+    Init { shares, threshold, recipients: vec!["age1".into(); recipients], setup_token_file: None }.quorum()
+}
+
+#[test]
+fn the_quorum_follows_what_is_said() {
+    assert_eq!(init(None, None, 0).unwrap(), (5, 3));
+    assert_eq!(init(Some(3), None, 0).unwrap(), (3, 2));
+    assert_eq!(init(Some(1), None, 0).unwrap(), (1, 1));
+    assert_eq!(init(Some(0), None, 0).unwrap(), (0, 0));
+    assert_eq!(init(None, Some(2), 4).unwrap(), (4, 2));
+    assert!(init(Some(3), None, 2).is_err());
+    assert!(init(Some(3), Some(4), 0).is_err());
+}
+
+fn fruits(shares: &[&str], share_threshold: u32) -> String {
+    let answer = InitResponse {
+        vault_id: "0a".repeat(16),
+        shares: shares.iter().map(|&share| share.to_owned()).collect(),
+        bootstrap_credential: "coffer-bootstrap-x".into(),
+        bootstrap_expires: Some(prost_types::Timestamp { seconds: 3_600, nanos: 0 }),
+    };
+    Fruits::new(answer, share_threshold).render(&View { now: jiff::Timestamp::UNIX_EPOCH, width: None })
+}
+
+#[test]
+fn init_shows_the_shares_and_what_to_do_next() {
+    assert_eq!(
+        fruits(&["coffer-share-1", "coffer-share-2"], 2),
+        "Vault 0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a is initialised.\n\
+         \n\
+         Share 1: coffer-share-1\n\
+         Share 2: coffer-share-2\n\
+         \n\
+         Bootstrap credential (ends in 60m): coffer-bootstrap-x\n\
+         \n\
+         This is shown once and kept nowhere. Give each share to another person. Next:\n  \
+           1. coffer operator unseal                     2 times, by its holder, a share each time\n  \
+           2. coffer login --method bootstrap            with the bootstrap credential\n  \
+           3. coffer user create NAME --role admin       who runs the vault\n  \
+           4. coffer user create NAME --role officer     who decides who may read: another person\n"
+    );
+}
+
+#[test]
+fn init_with_a_static_key_begins_with_the_login() {
+    let text = fruits(&[], 0);
+    assert!(text.contains("Next:\n  1. coffer login --method bootstrap"), "{text}");
+    assert!(!text.contains("hare"), "{text}");
+}
+
+fn split(text: &str) -> Result<Vec<String>> {
+    let shares = split_shares(&SecretString::copied_from(text), "s.txt")?;
+    Ok(shares.iter().map(|share| share.expose().to_owned()).collect())
+}
+
+#[test]
+fn a_text_may_hold_several_shares() {
+    assert_eq!(split(" coffer-share-a \n\ncoffer-share-b\r\n").unwrap(), ["coffer-share-a", "coffer-share-b"]);
+}
+
+#[test]
+fn what_is_no_share_is_told_before_anything_is_sent() {
+    let encrypted = split("-----BEGIN AGE ENCRYPTED FILE-----\nabc").unwrap_err();
+    assert!(encrypted.next.unwrap().starts_with("age -d"), "names the command that decrypts");
+    assert!(split("\n").unwrap_err().what.contains("no share"));
+    let other = split("hunter2").unwrap_err();
+    assert!(!format!("{other:?}").contains("hunter2"), "{other:?}");
+}

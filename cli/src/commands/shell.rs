@@ -1,0 +1,83 @@
+//! `coffer completion` and `coffer man`.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, ValueEnum};
+
+use crate::{
+    app::App,
+    args::{self, Cli},
+    exit::Exit,
+    failure::{Failure, Result},
+    reference,
+};
+
+/// The shells that can complete commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Print a script that completes commands in your shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  coffer completion bash > ~/.local/share/bash-completion/completions/coffer
+  coffer completion zsh > ~/.zfunc/_coffer
+  coffer completion fish > ~/.config/fish/completions/coffer.fish")]
+pub(crate) struct Completion {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completion {
+    pub(crate) fn run(self, app: &App) -> Result<Exit> {
+        let shell = match self.shell {
+            Shell::Bash => clap_complete::Shell::Bash,
+            Shell::Zsh => clap_complete::Shell::Zsh,
+            Shell::Fish => clap_complete::Shell::Fish,
+        };
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "coffer", &mut script);
+        app.out.raw(&script)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Write the manual pages
+///
+/// One page a command: coffer.1, coffer-kv.1, coffer-kv-put.1 and so on. Without a folder, coffer.1 is printed.
+#[derive(Args)]
+pub(crate) struct Man {
+    /// The folder to write to, such as ~/.local/share/man/man1
+    folder: Option<PathBuf>,
+    /// Print the whole reference as Markdown instead
+    #[arg(long, conflicts_with = "folder")]
+    markdown: bool,
+}
+
+impl Man {
+    pub(crate) fn run(self, app: &App) -> Result<Exit> {
+        if self.markdown {
+            app.out.text(&reference::markdown())?;
+            return Ok(Exit::Done);
+        }
+        let Some(folder) = self.folder else {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(args::command()).render(&mut page);
+            rendered.map_err(|error| Failure::new(Exit::Failed, format!("the page cannot be written: {error}")))?;
+            app.out.raw(&page)?;
+            return Ok(Exit::Done);
+        };
+        std::fs::create_dir_all(&folder).map_err(|error| Failure::file("make", &folder, &error))?;
+        clap_mangen::generate_to(args::command(), &folder).map_err(|error| Failure::file("write to", &folder, &error))?;
+        let json = serde_json::json!({ "folder": folder });
+        app.out.result(&json, |_| format!("Manual pages written to {}.", folder.display()))?;
+        Ok(Exit::Done)
+    }
+}

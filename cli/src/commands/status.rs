@@ -1,0 +1,163 @@
+//! `coffer status`.
+
+use clap::Args;
+use coffer_client::proto::{GetSealStatusRequest, GetSealStatusResponse, GetStatusRequest, GetStatusResponse, SealKind};
+use serde::Serialize;
+
+use crate::{
+    app::{App, answer, part},
+    exit::Exit,
+    failure::Result,
+    output::{View, pairs, rfc3339, since},
+};
+
+/// Show whether the vault is initialised and unsealed
+///
+/// Needs no login. The exit status is 0 where the vault is unsealed, and 5 where it is sealed or not initialised.
+#[derive(Args)]
+pub(crate) struct Status {
+    /// Show store, audit log and start time too; needs a login with a role
+    #[arg(short, long)]
+    long: bool,
+}
+
+impl Status {
+    pub(crate) async fn run(self, app: &App) -> Result<Exit> {
+        let (seal, more) = if self.long {
+            let vault = app.vault()?;
+            let attempt = vault.attempt("read the status");
+            let status = answer(&attempt, vault.client.system().get_status(GetStatusRequest {}).await)?.into_inner();
+            (part(&attempt, status.seal.clone())?, Some(status))
+        } else {
+            let vault = app.vault_without_session()?;
+            let attempt = vault.attempt("read the status");
+            (answer(&attempt, vault.client.system().get_seal_status(GetSealStatusRequest {}).await)?.into_inner(), None)
+        };
+        app.out.result(&json(&seal, more.as_ref()), |view| render(&seal, more.as_ref(), view))?;
+        for warning in &seal.warnings {
+            app.out.note(warning);
+        }
+        Ok(if seal.sealed { Exit::Sealed } else { Exit::Done })
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    initialised: bool,
+    sealed: bool,
+    seal_kind: &'static str,
+    vault_id: &'a str,
+    share_count: u32,
+    unseal: Option<Progress<'a>>,
+    version: &'a str,
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Progress<'a> {
+    nonce: Option<&'a str>,
+    received: u32,
+    needed: u32,
+}
+
+fn json<'a>(seal: &'a GetSealStatusResponse, more: Option<&'a GetStatusResponse>) -> Json<'a> {
+    Json {
+        initialised: seal.initialised,
+        sealed: seal.sealed,
+        seal_kind: kind(seal),
+        vault_id: &seal.vault_id,
+        share_count: seal.share_count,
+        unseal: seal.unseal.as_ref().filter(|unseal| unseal.needed > 0).map(|unseal| Progress {
+            nonce: Some(unseal.nonce.as_str()).filter(|nonce| !nonce.is_empty()),
+            received: unseal.received,
+            needed: unseal.needed,
+        }),
+        version: &seal.version,
+        warnings: &seal.warnings,
+        store: more.map(|more| more.store.as_str()),
+        store_revision: more.map(|more| more.store_revision),
+        audit_size: more.map(|more| more.audit_size),
+        started: more.and_then(|more| rfc3339(more.started.as_ref())),
+    }
+}
+
+fn kind(seal: &GetSealStatusResponse) -> &'static str {
+    match seal.seal_kind() {
+        SealKind::Unspecified => "none",
+        SealKind::Shamir => "shamir",
+        SealKind::StaticKey => "static-key",
+    }
+}
+
+fn render(seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: &View) -> String {
+    let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let mut lines = vec![("Initialised", yes(seal.initialised)), ("Sealed", yes(seal.sealed))];
+    let unseal = seal.unseal.as_ref();
+    match seal.seal_kind() {
+        SealKind::Unspecified => {}
+        SealKind::Shamir => {
+            let needed = unseal.map_or(0, |unseal| unseal.needed);
+            lines.push((
+                "Seal",
+                if needed == 0 {
+                    format!("{} shares", seal.share_count)
+                } else {
+                    format!("{needed} of {} shares", seal.share_count)
+                },
+            ));
+        }
+        SealKind::StaticKey => lines.push(("Seal", "static key file".into())),
+    }
+    if let Some(unseal) = unseal.filter(|unseal| seal.sealed && unseal.received > 0) {
+        lines.push(("Unsealing", format!("{} of {} shares handed in (nonce {})", unseal.received, unseal.needed, unseal.nonce)));
+    }
+    if !seal.vault_id.is_empty() {
+        lines.push(("Vault", seal.vault_id.clone()));
+    }
+    lines.push(("Version", seal.version.clone()));
+    if let Some(more) = more {
+        lines.push(("Store", format!("{}, revision {}", more.store, more.store_revision)));
+        lines.push(("Audit log", format!("{} entries", more.audit_size)));
+        lines.push(("Started", format!("{} ago", since(more.started.as_ref(), view))));
+    }
+    pairs(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use coffer_client::proto::QuorumProgress;
+
+    use super::*;
+
+    #[test]
+    fn a_sealed_vault_shows_how_far_unsealing_has_come() {
+        let seal = GetSealStatusResponse {
+            initialised: true,
+            sealed: true,
+            seal_kind: SealKind::Shamir.into(),
+            vault_id: "ab".repeat(16),
+            share_count: 5,
+            unseal: Some(QuorumProgress { nonce: "n1".into(), received: 1, needed: 3 }),
+            version: "0.1.0".into(),
+            warnings: vec![],
+        };
+        let view = View { now: jiff::Timestamp::UNIX_EPOCH, width: None };
+        assert_eq!(
+            anstream::adapter::strip_str(&render(&seal, None, &view)).to_string(),
+            "Initialised  yes\n\
+             Sealed       yes\n\
+             Seal         3 of 5 shares\n\
+             Unsealing    1 of 3 shares handed in (nonce n1)\n\
+             Vault        abababababababababababababababab\n\
+             Version      0.1.0\n"
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! The `coffer` command.
+//!
+//! [`run`] reads the command line, does what it says and gives the exit status. Each noun has a file in `commands`:
+//! its arguments, its calls, and how its results look. What goes wrong becomes a [`failure::Failure`], with the advice
+//! of [`advice`]; only [`output`] prints. Nothing here knows the server but through `coffer-client`.
+
+pub mod advice;
+pub mod app;
+mod args;
+mod commands;
+pub mod context;
+pub mod exit;
+pub mod failure;
+pub mod input;
+pub mod output;
+pub mod paths;
+pub mod private;
+pub mod reference;
+pub mod session;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use jiff::Timestamp;
+
+use crate::{
+    app::App,
+    args::{Cli, Command},
+    exit::Exit,
+    failure::{Failure, Result},
+    input::Input,
+    output::Output,
+};
+
+/// Runs the command with these arguments, the program's name first. Gives the exit status.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> Exit {
+    let now = Timestamp::now();
+    let early = Output::new(args::format_of(&arguments), now);
+    let cli = match args::parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&early, &error),
+    };
+    let out = Output::new(cli.global.output, now);
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("the command cannot start: {error}")))
+        .and_then(|runtime| runtime.block_on(run_command(cli, out)));
+    match done {
+        Ok(exit) => exit,
+        Err(failure) => {
+            // Whoever read the output has seen enough: nothing is wrong.
+            if failure.exit != Exit::Done {
+                out.failure(&failure);
+            }
+            failure.exit
+        }
+    }
+}
+
+fn not_understood(out: &Output, error: &clap::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match out.text(&error.render().ansi().to_string()) {
+            Ok(()) => Exit::Done,
+            Err(failure) => failure.exit,
+        },
+        _ => {
+            out.usage(&error.render().to_string(), &error.render().ansi().to_string());
+            Exit::Usage
+        }
+    }
+}
+
+async fn run_command(cli: Cli, out: Output) -> Result<Exit> {
+    let app = App {
+        out,
+        input: Input::default(),
+        paths: cli.global.paths()?,
+        wanted: cli.global.wanted(),
+        timeout: cli.global.timeout,
+    };
+    match cli.command {
+        Command::Status(command) => command.run(&app).await,
+        Command::Operator(command) => command.run(&app).await,
+        Command::Login(command) => command.run(&app).await,
+        Command::Logout(command) => command.run(&app).await,
+        Command::Whoami(command) => command.run(&app).await,
+        Command::Kv(command) => command.run(&app).await,
+        Command::Grant(command) => command.run(&app).await,
+        Command::Revoke(command) => command.run(&app).await,
+        Command::Grants(command) => command.run(&app).await,
+        Command::Why(command) => command.run(&app).await,
+        Command::Policy(command) => command.run(&app).await,
+        Command::User(command) => command.run(&app).await,
+        Command::Cluster(command) => command.run(&app).await,
+        Command::Session(command) => command.run(&app).await,
+        Command::Audit(command) => command.run(&app).await,
+        Command::Identity(command) => command.run(&app),
+        Command::Context(command) => command.run(&app),
+        Command::Completion(command) => command.run(&app),
+        Command::Man(command) => command.run(&app),
+        Command::Help(command) => command.run(&app),
+    }
+}
