@@ -1,1 +1,16 @@
-//! Whole-system tests, and the kit that starts real servers for them.
+//! The kit for whole-system tests: starts the real programs as processes, and takes them away again.
+//!
+//! Nothing here is a stand-in: [`server::Server`] is the server's own program with its own configuration file,
+//! [`issuer::Issuer`] signs service-account tokens as a cluster does, [`cluster::Cluster`] is a real Kubernetes. What a
+//! value of this kit started ends when the value is dropped, also where a test fails.
+//!
+//! The kit does not know the client: the demonstration, which uses it too, builds sooner without.
+
+pub mod cluster;
+pub mod command;
+pub mod issuer;
+pub mod memory;
+pub mod process;
+pub mod programs;
+pub mod server;
+pub mod wait;

@@ -1,0 +1,109 @@
+//! The Kubernetes that `tests/run` starts.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// What `examples/` calls the registry; the test cluster's nodes find their own behind that name.
+pub const REGISTRY: &str = "registry.coffer.dev";
+
+/// A Kubernetes that is up.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    scripts: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    /// The cluster of this test run.
+    ///
+    /// # Errors
+    /// Where there is none: `tests/run` names it in `COFFER_TEST_CLUSTER` and `COFFER_TEST_KUBECONFIG`.
+    pub fn of_this_run() -> Result<Self> {
+        let named = |name| env::var_os(name).with_context(|| format!("{name} is not set: run tests/run"));
+        Ok(Self { scripts: named("COFFER_TEST_CLUSTER")?.into(), kubeconfig: named("COFFER_TEST_KUBECONFIG")?.into() })
+    }
+
+    /// The kubeconfig of an administrator.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Runs kubectl, which must succeed, and gives what it printed.
+    ///
+    /// # Errors
+    /// Where it fails: the message holds what it complained of.
+    pub fn kubectl(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        let output = self.try_kubectl(arguments)?;
+        ensure!(output.status.success(), "kubectl failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs kubectl, whatever comes of it.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn try_kubectl(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Output> {
+        let mut command = Command::new("kubectl");
+        command.env("KUBECONFIG", &self.kubeconfig).args(arguments).stdin(Stdio::null());
+        command.output().context("kubectl cannot be started: is tests/cluster built?")
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// Where Kubernetes refuses it.
+    pub fn apply(&self, manifest: &str) -> Result<()> {
+        let mut child = Command::new("kubectl")
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["apply", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl cannot be started: is tests/cluster built?")?;
+        child.stdin.take().context("there is a pipe")?.write_all(manifest.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "the manifest is refused: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Builds an image from files and pushes it: pods name it `registry.coffer.dev/NAME`.
+    ///
+    /// # Errors
+    /// Where it does not build.
+    pub fn push(&self, name: &str, containerfile: &str, files: &[&Path]) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("Containerfile"), containerfile)?;
+        for file in files {
+            fs::copy(file, folder.path().join(file.file_name().context("a file has a name")?))
+                .with_context(|| file.display().to_string())?;
+        }
+        self.script("push", [OsStr::new(name), folder.path().as_os_str()]).map(drop)
+    }
+
+    /// Runs a command on the cluster's first node, where the mounts of its pods are seen.
+    ///
+    /// # Errors
+    /// Where the command fails.
+    pub fn on_node(&self, arguments: &[&str]) -> Result<String> {
+        self.script("on", [&["1"], arguments].concat())
+    }
+
+    fn script(&self, name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        // The kubeconfig lies in the cluster's own folder, which ends with its number.
+        let number = self.kubeconfig.parent().and_then(Path::file_name).context("a cluster has a folder")?;
+        let output = Command::new(self.scripts.join(name)).env("CLUSTER", number).args(arguments).stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("{} cannot be started", self.scripts.join(name).display()))?;
+        ensure!(output.status.success(), "{name} failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}

@@ -1,0 +1,234 @@
+//! The vault server as a process.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use crate::{process::Process, programs::Programs, wait};
+
+/// A vault server with a folder of its own. Everything is removed when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    folder: TempDir,
+    program: PathBuf,
+    settings: Table,
+    process: Option<Process>,
+    address: Option<SocketAddr>,
+}
+
+impl Server {
+    /// A server that is not started yet: sled, Shamir's seal, a free port on the loopback interface.
+    ///
+    /// # Errors
+    /// Where there is no room for its folder.
+    pub fn new(programs: &Programs) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("coffer-server-").tempdir()?;
+        let mut server = Self { folder, program: programs.server(), settings: Table::new(), process: None, address: None };
+        for (section, key, file) in [
+            ("listen", "socket", "coffer.sock"),
+            ("listen", "address_file", "address"),
+            ("tls", "directory", "tls"),
+            ("store", "path", "store"),
+            ("audit", "directory", "audit"),
+        ] {
+            let path = server.file(file);
+            server = server.with(section, key, path.display().to_string());
+        }
+        Ok(server
+            .with("listen", "address", "127.0.0.1:0")
+            .with("tls", "names", vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .with("store", "kind", "sled")
+            .with("seal", "kind", "shamir")
+            .with("log", "level", "info")
+            .with("log", "format", "text"))
+    }
+
+    /// Sets one value of the server's configuration, for its next start.
+    #[must_use]
+    pub fn with(mut self, section: &str, key: &str, value: impl Into<Value>) -> Self {
+        self.set(section, key, value);
+        self
+    }
+
+    /// Sets one value of the server's configuration, for its next start.
+    pub fn set(&mut self, section: &str, key: &str, value: impl Into<Value>) {
+        let section = self.settings.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(section) = section {
+            section.insert(key.to_owned(), value.into());
+        }
+    }
+
+    /// Takes one value out of the server's configuration, for its next start.
+    pub fn unset(&mut self, section: &str, key: &str) {
+        if let Some(Value::Table(section)) = self.settings.get_mut(section) {
+            section.remove(key);
+        }
+    }
+
+    /// Starts the server and waits until it listens. Started again it has the data and the address that it had.
+    ///
+    /// # Errors
+    /// Where it ends, or does not listen within [`wait::PATIENCE`]; the message holds its log.
+    pub fn start(&mut self) -> Result<()> {
+        if !self.start_until(|_| false)? {
+            bail!("nothing else ends the wait");
+        }
+        Ok(())
+    }
+
+    /// Starts the server and waits until it listens (then gives `true`), or until what it has logged since it was
+    /// started is enough for `other` (then gives `false`).
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_until(&mut self, other: impl Fn(&str) -> bool) -> Result<bool> {
+        let before = self.log().unwrap_or_default().len();
+        let mut process = self.spawn()?;
+        let waited = wait::until(wait::PATIENCE, "the server to listen", || {
+            if let Some(status) = process.ended()? {
+                bail!("the server ended with {status}");
+            }
+            if other(process.log()?.get(before..).unwrap_or_default()) {
+                return Ok(Some(None));
+            }
+            Ok(self.listens().map(Some))
+        });
+        let listening = waited.with_context(|| process.log().unwrap_or_default())?;
+        self.process = Some(process);
+        if let Some(address) = listening {
+            self.address = Some(address);
+        }
+        Ok(listening.is_some())
+    }
+
+    /// Starts a server that is expected not to stay: waits for its end and gives its log with the exit status.
+    ///
+    /// # Errors
+    /// Where it does not end within [`wait::PATIENCE`].
+    pub fn start_in_vain(&mut self) -> Result<(ExitStatus, String)> {
+        let mut process = self.spawn()?;
+        let status = process.wait(wait::PATIENCE)?;
+        Ok((status, process.log()?))
+    }
+
+    fn spawn(&mut self) -> Result<Process> {
+        self.kill()?;
+        if let Some(address) = self.address {
+            self.set("listen", "address", address.to_string());
+        }
+        for file in [self.socket(), self.file("address")] {
+            if file.exists() {
+                fs::remove_file(file)?;
+            }
+        }
+        let config = self.file("coffer.toml");
+        fs::write(&config, toml::to_string(&self.settings)?)?;
+        Process::start(Command::new(&self.program).env_clear().arg("--config").arg(config), &self.file("log"))
+    }
+
+    fn listens(&self) -> Option<SocketAddr> {
+        let address = fs::read_to_string(self.file("address")).ok()?.trim().parse().ok()?;
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        UnixStream::connect(self.socket()).ok()?;
+        Some(address)
+    }
+
+    /// Ends the server by SIGKILL, wherever it is; does nothing where it does not run.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// Asks the server to end and waits until it has.
+    ///
+    /// # Errors
+    /// Where it does not run, or does not end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.process.take().context("the server does not run")?.terminate()
+    }
+
+    /// Lets the server run on, with its folder, which is given.
+    pub fn leave(mut self) -> PathBuf {
+        if let Some(process) = self.process.take() {
+            process.leave();
+        }
+        self.folder.keep()
+    }
+
+    /// The running process.
+    ///
+    /// # Errors
+    /// Where the server was not started, or was ended.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the server does not run")
+    }
+
+    /// The address for TLS.
+    ///
+    /// # Errors
+    /// Where the server was not started yet.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.address.context("the server was not started")
+    }
+
+    /// The address for TLS, as clients take it.
+    ///
+    /// # Errors
+    /// Where the server was not started yet.
+    pub fn url(&self) -> Result<String> {
+        Ok(format!("https://{}", self.address()?))
+    }
+
+    /// The CA certificate that the server's own certificate leads to, PEM.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.file("tls/ca.pem")
+    }
+
+    /// The local socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.file("coffer.sock")
+    }
+
+    /// The local socket's address, as clients take it.
+    #[must_use]
+    pub fn socket_url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The folder of the audit log.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.file("audit")
+    }
+
+    /// Everything that the server printed, over all its starts.
+    ///
+    /// # Errors
+    /// Where it was not started yet.
+    pub fn log(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.file("log"))?).into_owned())
+    }
+
+    /// The folder that holds all of the server's files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}

@@ -1,0 +1,254 @@
+//! Every RPC of the protocol, and who may call it. An RPC without a row here fails.
+
+use std::{collections::BTreeSet, pin::Pin, sync::LazyLock};
+
+use anyhow::Result;
+use coffer_client::{Client, Error, proto::*};
+use coffer_tests::issuer::{Issuer, Pod};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::{Request, Status};
+
+use crate::{
+    audit::WITHOUT_RECORD,
+    vault::{ADMIN, AUDITOR, CLUSTER, OFFICER, Vault, secret},
+};
+
+const PATH: &str = "kv/matrix/secret";
+/// A pod that may read [`PATH`], and nothing else.
+const READER: &str = "reader";
+/// A pod that nothing was granted to.
+const NOBODY: &str = "nobody";
+
+/// Who may call an RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Whoever reaches the vault.
+    Anyone,
+    /// Whoever has a session.
+    Session,
+    /// Those.
+    Only(&'static [&'static str]),
+}
+use Access::{Anyone, Only, Session};
+
+type Answer = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+
+/// An RPC: how to call it, and who may.
+pub(crate) struct Row {
+    pub(crate) rpc: &'static str,
+    access: Access,
+    /// Calls it; the second is the request's id.
+    pub(crate) call: fn(Client, String) -> Answer,
+}
+
+/// A request that carries an id of ours.
+pub(crate) fn named<T>(message: T, id: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("coffer-request-id", id.parse().expect("ids are ASCII"));
+    request
+}
+
+macro_rules! rows {
+    ($($service:literal / $rpc:literal, $access:expr, $client:ident.$method:ident($message:expr $(, $stream:ident)?);)*) => {
+        vec![$(Row {
+            rpc: concat!($service, "/", $rpc),
+            access: $access,
+            call: |client, id| Box::pin(async move {
+                let answer = client.$client().$method(named($message, &id)).await;
+                rows!(@ answer $($stream)?)
+            }),
+        }),*]
+    };
+    (@ $answer:ident) => { $answer.map(drop) };
+    // A stream has answered with its first message.
+    (@ $answer:ident stream) => { $answer?.into_inner().message().await.map(drop) };
+}
+
+/// One row for each RPC. Called in this order, none spoils what a later one needs.
+pub(crate) fn rows() -> Vec<Row> {
+    rows! {
+        "AuditService"/"TailAudit", Only(&[AUDITOR]), audit.tail_audit(TailAuditRequest { last: 1, ..Default::default() }, stream);
+        "AuditService"/"GetCheckpoint", Only(&[AUDITOR]), audit.get_checkpoint(GetCheckpointRequest {});
+
+        "AuthService"/"LoginWorkload", Anyone, auth.login_workload(LoginWorkloadRequest::default());
+        "AuthService"/"LoginPassword", Anyone, auth.login_password(LoginPasswordRequest::default());
+        "AuthService"/"LoginCertificate", Anyone, auth.login_certificate(LoginCertificateRequest::default());
+        "AuthService"/"LoginBootstrap", Anyone, auth.login_bootstrap(LoginBootstrapRequest::default());
+        "AuthService"/"GetSelf", Session, auth.get_self(GetSelfRequest {});
+
+        "ClusterService"/"CreateCluster", Only(&[ADMIN]), clusters.create_cluster(CreateClusterRequest {
+            name: CLUSTER.into(), settings: settings(), ..Default::default() });
+        "ClusterService"/"GetCluster", Only(&[ADMIN, OFFICER, AUDITOR]), clusters.get_cluster(GetClusterRequest { name: CLUSTER.into() });
+        "ClusterService"/"ListClusters", Only(&[ADMIN, OFFICER, AUDITOR]), clusters.list_clusters(ListClustersRequest::default());
+        "ClusterService"/"UpdateCluster", Only(&[ADMIN]), clusters.update_cluster(UpdateClusterRequest {
+            name: "absent".into(), settings: settings(), ..Default::default() });
+        "ClusterService"/"DeleteCluster", Only(&[ADMIN]), clusters.delete_cluster(DeleteClusterRequest { name: "absent".into(), ..Default::default() });
+        "ClusterService"/"ConfirmPodLoss", Only(&[ADMIN]), clusters.confirm_pod_loss(ConfirmPodLossRequest { name: "absent".into() });
+
+        "GrantService"/"CreateGrant", Only(&[OFFICER]), grants.create_grant(CreateGrantRequest {
+            actions: vec!["read".into()], path: PATH.into(), principal: "k8s:test/shop/reader".into(), ..Default::default() });
+        "GrantService"/"DeleteGrant", Only(&[OFFICER]), grants.delete_grant(DeleteGrantRequest { id: "0".repeat(32) });
+        "GrantService"/"ListGrants", Only(&[OFFICER, AUDITOR]), grants.list_grants(ListGrantsRequest::default());
+
+        "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
+        "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));
+        "KvService"/"ListSecrets", Only(&[ADMIN, OFFICER, AUDITOR]), kv.list_secrets(ListSecretsRequest { path: "kv/matrix".into(), ..Default::default() });
+        "KvService"/"GetSecretMetadata", Only(&[ADMIN, OFFICER, AUDITOR]), kv.get_secret_metadata(GetSecretMetadataRequest { path: PATH.into() });
+        "KvService"/"PutSecretMetadata", Only(&[ADMIN]), kv.put_secret_metadata(PutSecretMetadataRequest { path: PATH.into(), ..Default::default() });
+        "KvService"/"DeleteVersions", Only(&[ADMIN]), kv.delete_versions(DeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
+        "KvService"/"UndeleteVersions", Only(&[ADMIN]), kv.undelete_versions(UndeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
+        "KvService"/"DestroyVersions", Only(&[ADMIN]), kv.destroy_versions(DestroyVersionsRequest { path: PATH.into(), versions: vec![1] });
+        "KvService"/"DestroySecret", Only(&[ADMIN]), kv.destroy_secret(DestroySecretRequest { path: PATH.into() });
+
+        "OperatorService"/"CreateOperator", Only(&[ADMIN, OFFICER]), operators.create_operator(CreateOperatorRequest {
+            name: ADMIN.into(), roles: vec!["auditor".into()], ..Default::default() });
+        "OperatorService"/"GetOperator", Only(&[ADMIN, OFFICER, AUDITOR]), operators.get_operator(GetOperatorRequest { name: ADMIN.into() });
+        "OperatorService"/"ListOperators", Only(&[ADMIN, OFFICER, AUDITOR]), operators.list_operators(ListOperatorsRequest::default());
+        "OperatorService"/"UpdateOperator", Only(&[ADMIN, OFFICER]), operators.update_operator(UpdateOperatorRequest {
+            name: AUDITOR.into(), roles: vec!["auditor".into()], ..Default::default() });
+        "OperatorService"/"SetPassword", Only(&[ADMIN]), operators.set_password(SetPasswordRequest {
+            name: "absent".into(), new_password: "a password of some length".into(), ..Default::default() });
+        "OperatorService"/"DeleteOperator", Only(&[ADMIN, OFFICER]), operators.delete_operator(DeleteOperatorRequest { name: "absent".into(), ..Default::default() });
+
+        "PolicyService"/"PutPolicy", Only(&[OFFICER]), policies.put_policy(PutPolicyRequest { name: "matrix".into(), ..Default::default() });
+        "PolicyService"/"GetPolicy", Only(&[OFFICER, AUDITOR]), policies.get_policy(GetPolicyRequest { name: "absent".into() });
+        "PolicyService"/"ListPolicies", Only(&[OFFICER, AUDITOR]), policies.list_policies(ListPoliciesRequest::default());
+        "PolicyService"/"DeletePolicy", Only(&[OFFICER]), policies.delete_policy(DeletePolicyRequest { name: "absent".into(), ..Default::default() });
+        "PolicyService"/"LintPolicy", Only(&[OFFICER, AUDITOR]), policies.lint_policy(LintPolicyRequest { text: String::new() });
+        "PolicyService"/"Explain", Only(&[OFFICER, AUDITOR]), policies.explain(ExplainRequest {
+            principal: "k8s:test/shop/reader".into(), action: "read".into(), path: PATH.into() });
+
+        "SessionService"/"ListSessions", Only(&[ADMIN, AUDITOR]), sessions.list_sessions(ListSessionsRequest::default());
+        "SessionService"/"RevokeSession", Only(&[ADMIN]), sessions.revoke_session(RevokeSessionRequest { id: "0".repeat(32) });
+        "SessionService"/"RevokePrincipal", Only(&[ADMIN]), sessions.revoke_principal(RevokePrincipalRequest { principal: "k8s:test/shop/absent".into() });
+
+        "SystemService"/"GetSealStatus", Anyone, system.get_seal_status(GetSealStatusRequest {});
+        "SystemService"/"Init", Anyone, system.init(InitRequest::default());
+        "SystemService"/"Unseal", Anyone, system.unseal(UnsealRequest { share: "coffer-share-none".into(), ..Default::default() });
+        "SystemService"/"Recover", Anyone, system.recover(RecoverRequest { share: "coffer-share-none".into(), ..Default::default() });
+        "SystemService"/"GetStatus", Only(&[ADMIN, OFFICER, AUDITOR]), system.get_status(GetStatusRequest {});
+
+        "WatchService"/"Watch", Only(&[READER]), watches.watch(WatchRequest { paths: vec![PATH.into()] }, stream);
+
+        // The last two: they end what the others need.
+        "AuthService"/"Logout", Session, auth.logout(LogoutRequest {});
+        "SystemService"/"Seal", Only(&[ADMIN]), system.seal(SealRequest {});
+    }
+}
+
+/// Settings of a cluster that nothing is wrong with.
+fn settings() -> Option<ClusterSettings> {
+    static JWKS: LazyLock<String> = LazyLock::new(|| Issuer::es256("").expect("there are random numbers").jwks().to_string());
+    Some(ClusterSettings {
+        issuer: "https://matrix.test".into(),
+        keys: Some(KeySource { source: Some(key_source::Source::Jwks(JWKS.clone())) }),
+        ..Default::default()
+    })
+}
+
+/// How an answer looks to policy: let through (whatever came of it), or stopped, and by what.
+fn verdict(answer: &Result<(), Status>) -> &'static str {
+    let Err(status) = answer else { return "let through" };
+    match Error::from(status.clone()).detail().reason.as_str() {
+        "SESSION_INVALID" => "no session",
+        "NOT_FOUND_OR_DENIED" => "denied",
+        _ => "let through",
+    }
+}
+
+#[test]
+fn every_rpc_of_the_protocol_has_a_row() -> Result<()> {
+    let set = FileDescriptorSet::decode(coffer_proto::DESCRIPTORS)?;
+    let services = set.file.iter().filter(|file| file.package() == "coffer.v1").flat_map(|file| &file.service);
+    let rpcs: BTreeSet<_> = services
+        .flat_map(|service| service.method.iter().map(|method| format!("{}/{}", service.name(), method.name())))
+        .collect();
+    let rows: Vec<_> = rows().iter().map(|row| row.rpc.to_owned()).collect();
+    assert_eq!(rows.len(), rpcs.len(), "a row twice, or one too few");
+    assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), rpcs);
+    Ok(())
+}
+
+#[test]
+fn only_these_rpcs_need_no_session() {
+    let open: BTreeSet<_> = rows().iter().filter(|row| row.access == Anyone).map(|row| row.rpc).collect();
+    let golden = [
+        "AuthService/LoginBootstrap",
+        "AuthService/LoginCertificate",
+        "AuthService/LoginPassword",
+        "AuthService/LoginWorkload",
+        "SystemService/GetSealStatus",
+        "SystemService/Init",
+        "SystemService/Recover",
+        "SystemService/Unseal",
+    ];
+    assert_eq!(open, golden.into_iter().collect());
+}
+
+/// Every RPC by every kind of caller: who is let through is what the table says, and each call has left a record.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_lets_through_whom_its_row_names_and_leaves_a_record() -> Result<()> {
+    let vault = Vault::new().await?;
+    vault.grant_read(PATH, "k8s:test/shop/reader").await?;
+    let mut callers = vec![("stranger", vault.stranger()?)];
+    for name in [READER, NOBODY] {
+        callers.push((name, vault.workload(&Pod::new("shop", name)?).await?));
+    }
+    // The admin last: it seals the vault.
+    for name in [AUDITOR, OFFICER, ADMIN] {
+        callers.push((name, vault.operator(name).await?));
+    }
+    let (writer, auditor) = (vault.operator(ADMIN).await?, vault.operator(AUDITOR).await?);
+
+    let rows = rows();
+    let mut wrong = Vec::new();
+    let mut unrecorded = Vec::new();
+    for (caller, client) in &callers {
+        for row in &rows {
+            let sealing = row.rpc == "SystemService/Seal" && *caller == ADMIN;
+            if !sealing {
+                writer.kv().put_secret(secret(PATH, "field", "value")).await?;
+            }
+            let expected = match row.access {
+                Anyone => "let through",
+                // The session's last call was to end it.
+                _ if *caller == "stranger" || row.rpc == "SystemService/Seal" && *caller != ADMIN => "no session",
+                Session => "let through",
+                Only(who) if who.contains(caller) => "let through",
+                Only(_) => "denied",
+            };
+            // An admin who has logged out cannot seal: it logs in anew.
+            let again;
+            let client = if sealing {
+                again = vault.operator(ADMIN).await?;
+                &again
+            } else {
+                client
+            };
+            let id = format!("{caller}-{}", row.rpc.replace('/', "-"));
+            let answer = (row.call)(client.clone(), id.clone()).await;
+            if verdict(&answer) != expected {
+                wrong.push(format!("{} by {caller}: {}, not {expected}: {:?}", row.rpc, verdict(&answer), answer.err()));
+            }
+            if !sealing && expected != "no session" && !WITHOUT_RECORD.contains(&row.rpc) && !recorded(&auditor, &id).await? {
+                unrecorded.push(id);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(unrecorded.is_empty(), "without a record: {}", unrecorded.join("\n"));
+    Ok(())
+}
+
+/// Whether one of the audit log's last entries is of this request.
+pub(crate) async fn recorded(auditor: &Client, id: &str) -> Result<bool> {
+    let request = TailAuditRequest { last: 20, ..Default::default() };
+    let mut entries = auditor.audit().tail_audit(request).await?.into_inner();
+    while let Some(entry) = entries.message().await? {
+        if entry.record_json.contains(id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

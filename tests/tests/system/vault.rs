@@ -1,0 +1,152 @@
+//! A vault to test with: initialised, unsealed, with operators, a secret and a cluster whose tokens it believes.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::{Context as _, Result};
+use coffer_client::{
+    Client, Identity, Options,
+    proto::{
+        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateOperatorRequest, Grant, InitRequest, InitResponse,
+        KeySource, PodCheck, PutSecretRequest, UnsealRequest, key_source::Source,
+    },
+};
+use coffer_secret::SecretString;
+use coffer_tests::{
+    issuer::{Issuer, Pod},
+    programs::Programs,
+    server::Server,
+};
+
+use crate::way;
+
+/// The name under which [`Vault::issuer`] is registered.
+pub(crate) const CLUSTER: &str = "test";
+/// Runs the vault; may write secrets.
+pub(crate) const ADMIN: &str = "ada";
+/// Decides who may read.
+pub(crate) const OFFICER: &str = "olga";
+/// Sees everything but values.
+pub(crate) const AUDITOR: &str = "otto";
+/// How long the tests' service-account tokens last, as pods' do by default.
+pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(3_607);
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A vault in use.
+pub(crate) struct Vault {
+    pub(crate) server: Server,
+    pub(crate) issuer: Issuer,
+    fruits: InitResponse,
+}
+
+impl Vault {
+    /// On sled, with everything as it comes.
+    pub(crate) async fn new() -> Result<Self> {
+        Self::on(Server::new(Programs::built()?)?).await
+    }
+
+    /// On a server that was prepared, and is not started yet.
+    pub(crate) async fn on(mut server: Server) -> Result<Self> {
+        server.start()?;
+        let local = Client::connect(Options::new(server.socket_url(), Identity::generate()?))?;
+        let request = InitRequest { share_count: 3, share_threshold: 2, ..InitRequest::default() };
+        let fruits = local.system().init(request).await?.into_inner();
+        let vault = Self { server, issuer: Issuer::es256("https://issuer.test")?, fruits };
+        vault.unseal().await?;
+
+        let bootstrap = vault.stranger()?;
+        bootstrap.login_bootstrap(&SecretString::copied_from(&vault.fruits.bootstrap_credential)).await?;
+        for (name, role) in [(ADMIN, "admin"), (OFFICER, "officer"), (AUDITOR, "auditor")] {
+            let request = CreateOperatorRequest {
+                name: name.to_owned(),
+                roles: vec![role.to_owned()],
+                password: PASSWORD.to_owned(),
+                ..CreateOperatorRequest::default()
+            };
+            bootstrap.operators().create_operator(request).await?;
+        }
+        vault.register(CLUSTER, &vault.issuer).await?;
+        Ok(vault)
+    }
+
+    /// Starts a server that was killed again, and unseals it.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.server.start()?;
+        self.unseal().await
+    }
+
+    /// Hands in as many shares as it takes.
+    pub(crate) async fn unseal(&self) -> Result<()> {
+        let client = self.stranger()?;
+        let mut nonce = String::new();
+        for share in &self.fruits.shares {
+            let request = UnsealRequest { share: share.clone(), nonce: nonce.clone(), reset: false };
+            let answer = client.system().unseal(request).await?.into_inner();
+            if !answer.sealed {
+                return Ok(());
+            }
+            nonce = answer.progress.context("a sealed vault tells its progress")?.nonce;
+        }
+        anyhow::bail!("every share is handed in, and the vault is still sealed")
+    }
+
+    /// A client without a session, with a key and an address of its own.
+    pub(crate) fn stranger(&self) -> Result<Client> {
+        let way = way::open(self.server.address()?)?;
+        let mut options = Options::new(format!("https://{way}"), Identity::generate()?);
+        options.ca = Some(self.server.ca());
+        Ok(Client::connect(options)?)
+    }
+
+    /// An operator's client, logged in.
+    pub(crate) async fn operator(&self, name: &str) -> Result<Client> {
+        let client = self.stranger()?;
+        client.login_password("", name, &SecretString::copied_from(PASSWORD)).await?;
+        Ok(client)
+    }
+
+    /// A pod's client, logged in with a token of [`Vault::issuer`].
+    pub(crate) async fn workload(&self, pod: &Pod) -> Result<Client> {
+        let client = self.stranger()?;
+        let token = SecretString::from(self.issuer.token(pod, TOKEN_LIFETIME)?);
+        client.login_workload("", CLUSTER, &token).await?;
+        Ok(client)
+    }
+
+    /// Registers a cluster by its keys.
+    pub(crate) async fn register(&self, name: &str, issuer: &Issuer) -> Result<()> {
+        let settings = ClusterSettings {
+            issuer: issuer.url().to_owned(),
+            keys: Some(KeySource { source: Some(Source::Jwks(issuer.jwks().to_string())) }),
+            pod_check: PodCheck::None.into(),
+            ..ClusterSettings::default()
+        };
+        let request = CreateClusterRequest { name: name.to_owned(), settings: Some(settings), idempotency_key: String::new() };
+        self.operator(ADMIN).await?.clusters().create_cluster(request).await?;
+        Ok(())
+    }
+
+    /// Grants reading.
+    pub(crate) async fn grant_read(&self, path: &str, principal: &str) -> Result<Grant> {
+        let request = CreateGrantRequest {
+            actions: vec!["read".to_owned()],
+            path: path.to_owned(),
+            principal: principal.to_owned(),
+            idempotency_key: String::new(),
+        };
+        let answer = self.operator(OFFICER).await?.grants().create_grant(request).await?.into_inner();
+        answer.grant.context("a grant that is made is shown")
+    }
+
+    /// Writes a secret of one field; gives its version.
+    pub(crate) async fn put(&self, path: &str, field: &str, value: &str) -> Result<u64> {
+        let answer = self.operator(ADMIN).await?.kv().put_secret(secret(path, field, value)).await?.into_inner();
+        Ok(answer.version.context("a version that is written is shown")?.version)
+    }
+}
+
+/// A request to write a secret of one field.
+pub(crate) fn secret(path: &str, field: &str, value: &str) -> PutSecretRequest {
+    let fields = HashMap::from([(field.to_owned(), value.as_bytes().to_vec())]);
+    PutSecretRequest { path: path.to_owned(), fields, ..PutSecretRequest::default() }
+}
