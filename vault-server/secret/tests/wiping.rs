@@ -10,12 +10,16 @@ use coffer_secret::{SecretArray, SecretBytes, SecretString};
 const SIZE: usize = 4096;
 const CANARY: u8 = b'~';
 
-/// How many bytes of the canary are at an address, whoever owns it now.
+/// A run of the canary that is no accident: who owns a freed place now may well write a byte or two of its value there.
+const RUN: usize = 8;
+
+/// How many runs of the canary are at an address, whoever owns it now.
 fn canaries_at(memory: &File, address: usize) -> usize {
     // On the stack: a buffer on the heap might take the very place that was freed.
     let mut bytes = [0; SIZE];
     let read = memory.read_at(&mut bytes, address as u64).expect("the allocator keeps the page");
-    bytes.iter().take(read).filter(|byte| **byte == CANARY).count()
+    let bytes = bytes.get(..read).expect("no more is read than there is room for");
+    bytes.windows(RUN).filter(|run| run.iter().all(|byte| *byte == CANARY)).count()
 }
 
 /// Canaries that stay where `value` kept its bytes, once it is dropped.
