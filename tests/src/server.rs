@@ -31,7 +31,15 @@ impl Server {
     /// # Errors
     /// Where there is no room for its folder.
     pub fn new(programs: &Programs) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("coffer-server-").tempdir()?;
+        Self::new_in(programs, &std::env::temp_dir())
+    }
+
+    /// As [`Server::new`], with its folder inside the one given.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn new_in(programs: &Programs, parent: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("coffer-server-").tempdir_in(parent)?;
         let mut server = Self { folder, program: programs.server(), settings: Table::new(), process: None, address: None };
         for (section, key, file) in [
             ("listen", "socket", "coffer.sock"),

@@ -1,0 +1,93 @@
+//! What both servers hold, and what both are asked.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use coffer_tests::issuer::{Issuer, Pod};
+use http_body_util::Full;
+use hyper::body::Bytes;
+
+use crate::load::{Requests, Target};
+
+/// Bytes of a secret's value.
+const VALUE_BYTES: usize = 1_024;
+/// The service account that logs in.
+pub(crate) const JWT_ACCOUNT: (&str, &str) = ("bench", "load");
+/// How long a service-account token lasts.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Work {
+    /// Secrets of 1 KiB are read, one after another.
+    Read,
+    /// Secrets of 1 KiB are written, durably.
+    Write,
+    /// A workload logs in with an ES256 token; what it gets is not stored.
+    Login,
+    /// All names of a folder are listed.
+    List,
+}
+
+/// What both servers hold.
+pub(crate) struct Scene {
+    /// Where stores and logs are: a real disk.
+    pub(crate) disk: PathBuf,
+    /// Secrets that are read.
+    pub(crate) read_keys: u64,
+    /// Secrets that are written.
+    pub(crate) write_keys: u64,
+    /// Secrets in the folder that is listed.
+    pub(crate) list_keys: u64,
+    /// Whose tokens both believe.
+    pub(crate) issuer: Issuer,
+}
+
+impl Scene {
+    /// A service-account token.
+    pub(crate) fn token(&self, (namespace, account): (&str, &str)) -> Result<String> {
+        self.issuer.token(&Pod::new(namespace, account)?, TOKEN_LIFETIME)
+    }
+
+    /// The issuer's P-256 key as a PEM text.
+    pub(crate) fn issuer_pem(&self) -> Result<String> {
+        /// SubjectPublicKeyInfo of a P-256 key (RFC 5480) up to the point's coordinates.
+        const HEAD: [u8; 27] = [
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+            0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+        ];
+        let jwks = self.issuer.jwks();
+        let coordinate = |name: &str| -> Result<Vec<u8>> {
+            let text = jwks.pointer(&format!("/keys/0/{name}")).and_then(|value| value.as_str()).context("a P-256 key")?;
+            Ok(URL_SAFE_NO_PAD.decode(text)?)
+        };
+        let der = [HEAD.to_vec(), coordinate("x")?, coordinate("y")?].concat();
+        Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der)))
+    }
+}
+
+/// One of the two servers.
+pub(crate) trait Side {
+    /// Its process.
+    fn process(&self) -> u32;
+    /// How it is reached.
+    fn target(&self) -> &Target;
+    /// The requests of a work, and how many of them do it once.
+    fn requests(&self, work: Work, scene: &Scene) -> Result<(Requests, u64)>;
+}
+
+/// A value that is no other's.
+pub(crate) fn value(number: u64) -> Vec<u8> {
+    let mut value = format!("{number:016x}").into_bytes();
+    value.resize(VALUE_BYTES, b'.');
+    value
+}
+
+/// A request with its content.
+pub(crate) fn body(request: http::request::Builder, content: Bytes) -> http::Request<Full<Bytes>> {
+    request.body(Full::new(content)).expect("paths and headers here are plain text")
+}
