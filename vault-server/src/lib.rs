@@ -12,6 +12,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the server until it is told to stop.
 #[must_use]
 pub fn run() -> ExitCode {

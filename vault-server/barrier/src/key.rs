@@ -76,6 +76,11 @@ impl RecordKey {
         self.segments.iter().map(AsRef::as_ref)
     }
 
+    /// The same, as they are kept.
+    pub(crate) fn segment_list(&self) -> &[Box<[u8]>] {
+        &self.segments
+    }
+
     /// Whether this is the top directory of its scope.
     #[must_use]
     pub const fn is_root(&self) -> bool {

@@ -14,6 +14,7 @@ use serde_bytes::ByteArray;
 
 use crate::{
     batch::Record,
+    directories::Directories,
     encoding::SecretField,
     envelope::{self, KeyName, Place},
     error::BarrierError,
@@ -111,6 +112,7 @@ pub(crate) struct Keyring {
     id: [u8; 16],
     names: NamesKey,
     derivation: Key,
+    directories: Directories,
     /// By number, ascending; never empty.
     terms: Vec<(u32, Key)>,
     /// Where the keyring itself is stored, and as which version.
@@ -133,6 +135,7 @@ impl Keyring {
             id: record.id.into_array(),
             names: derive::names(&key(&record.names)?, record.id.as_slice()),
             derivation: key(&record.derivation)?,
+            directories: Directories::default(),
             terms,
             place,
             version,
@@ -156,17 +159,32 @@ impl Keyring {
 
     /// The name of a record or directory as the store sees it.
     pub(crate) fn physical(&self, key: &RecordKey) -> Result<PhysicalKey, BarrierError> {
-        let mut physical = [RECORDS, &self.id].concat();
-        for segment in key.segments() {
-            let sealed = self.names.seal(&[&physical], segment);
-            let length = u16::try_from(sealed.len()).map_err(|_| BarrierError::Internal("a name's length"))?;
-            physical.extend_from_slice(&length.to_be_bytes());
-            physical.extend_from_slice(&sealed);
-        }
+        let mut physical = Vec::new();
+        self.append_physical(key.segment_list(), &mut physical)?;
         if physical.len() > KEY_BYTES_MAX {
             return Err(BarrierError::Limit("bytes in a key"));
         }
         Ok(PhysicalKey::new(physical))
+    }
+
+    /// Puts the directory first, which is likely to be known, and then the last segment.
+    fn append_physical(&self, segments: &[Box<[u8]>], physical: &mut Vec<u8>) -> Result<(), BarrierError> {
+        let Some((last, above)) = segments.split_last() else {
+            physical.extend_from_slice(RECORDS);
+            physical.extend_from_slice(&self.id);
+            return Ok(());
+        };
+        if let Some(known) = self.directories.get(above) {
+            physical.extend_from_slice(&known);
+        } else {
+            self.append_physical(above, physical)?;
+            self.directories.put(above, physical);
+        }
+        let sealed = self.names.seal(&[physical.as_slice()], last);
+        let length = u16::try_from(sealed.len()).map_err(|_| BarrierError::Internal("a name's length"))?;
+        physical.extend_from_slice(&length.to_be_bytes());
+        physical.extend_from_slice(&sealed);
+        Ok(())
     }
 
     /// The name that stands encrypted below `parent`.

@@ -10,6 +10,7 @@
 
 mod barrier;
 mod batch;
+mod directories;
 pub mod encoding;
 mod envelope;
 mod error;

@@ -32,7 +32,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(std::str::from_utf8(&digits(&self.0)).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -85,6 +85,18 @@ ids! {
     OperatorId,
     /// One request, and its records.
     RequestId,
+}
+
+/// Sixteen bytes as hexadecimal digits. Every request writes several ids: one call, rather than one a byte, is noticed.
+fn digits(bytes: &[u8; 16]) -> [u8; 32] {
+    const fn digit(nibble: u8) -> u8 {
+        if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+    }
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
 }
 
 fn parse(text: &str) -> Result<[u8; 16], IdError> {

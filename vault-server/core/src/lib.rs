@@ -14,4 +14,5 @@ pub mod path;
 pub mod policy;
 pub mod principal;
 pub mod reason;
+pub mod recent;
 pub mod session;

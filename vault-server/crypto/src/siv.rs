@@ -5,6 +5,8 @@
 //! initialisation vector, AES-256 for the encryption. A sealed name is the vector (16 bytes) and the ciphertext (as
 //! long as the name).
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use aes_siv::{KeyInit as _, siv::Aes256Siv};
 use coffer_secret::{SecretArray, SecretBytes};
 
@@ -17,21 +19,31 @@ pub const OVERHEAD: usize = 16;
 /// Strings of associated data, at most (RFC 5297, 7: 126, and the plaintext).
 pub const ASSOCIATED_MAX: usize = aes_siv::siv::MAX_HEADERS;
 
-/// The key that names are sealed under.
-#[derive(Debug)]
-pub struct NamesKey(SecretArray<NAMES_KEY_BYTES>);
+/// The key that names are sealed under. Wiped when dropped.
+pub struct NamesKey {
+    key: SecretArray<NAMES_KEY_BYTES>,
+    /// The key made ready: making it so costs more than sealing a name. On the heap, so that moving leaves no copy.
+    cipher: Box<Mutex<Aes256Siv>>,
+}
+
+impl std::fmt::Debug for NamesKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NamesKey")
+    }
+}
 
 impl NamesKey {
     /// A key of these bytes, which stay where they are.
     #[must_use]
-    pub const fn from_array(array: SecretArray<NAMES_KEY_BYTES>) -> Self {
-        Self(array)
+    pub fn from_array(array: SecretArray<NAMES_KEY_BYTES>) -> Self {
+        let cipher = Box::new(Mutex::new(Aes256Siv::new(array.expose().into())));
+        Self { key: array, cipher }
     }
 
     /// A second owner of the same key.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        Self(self.0.duplicate())
+        Self::from_array(self.key.duplicate())
     }
 
     /// Seals `plaintext`, bound to each of the strings in `associated` and to their order. How many there are is
@@ -51,8 +63,9 @@ impl NamesKey {
         self.cipher().decrypt(associated, sealed).map(SecretBytes::from).map_err(|_| OpenError)
     }
 
-    fn cipher(&self) -> Aes256Siv {
-        Aes256Siv::new(self.0.expose().into())
+    /// Sealing and opening leave the cipher as it was, also where they fail.
+    fn cipher(&self) -> MutexGuard<'_, Aes256Siv> {
+        self.cipher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Sessions: made at login, opened with every request, ended early.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use coffer_barrier::Batch;
 use coffer_core::{
@@ -9,6 +12,7 @@ use coffer_core::{
     limits::{BOOTSTRAP_LIFETIME, OPERATOR_SESSION_LIFETIME},
     policy::{Caller, PodFacts},
     principal::{Name, Principal},
+    recent::Recent,
     session::{Holder, SESSION_VERSION, SessionClaims},
 };
 use coffer_crypto::{hash, random};
@@ -29,17 +33,41 @@ const UNKNOWN: &str = "unknown";
 const POD_NEWS_TIME_MAX: Duration = Duration::from_secs(30);
 /// Stored sessions that end in one transaction.
 const SESSIONS_ENDED_AT_ONCE: usize = 64;
+/// Session tokens that are remembered as opened.
+const OPENED_TOKENS_MAX: usize = 8_192;
 /// What a bootstrap credential begins with.
 const BOOTSTRAP_PREFIX: &str = "coffer-bootstrap-";
 
 /// A caller whose session holds.
 pub struct Authenticated {
     /// What the session says.
-    pub claims: SessionClaims,
+    pub claims: Arc<SessionClaims>,
     /// Principal and roles, for policy.
     pub caller: Caller,
     /// The pod, for a workload.
     pub pod: Option<PodFacts>,
+}
+
+/// What session tokens say that were opened lately, by the hash of the token: what a token says never changes, and
+/// opening it costs more than all that is asked about it then, each time anew.
+pub(crate) struct OpenedTokens(Mutex<Recent<[u8; 32], Arc<SessionClaims>>>);
+
+impl Default for OpenedTokens {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(OPENED_TOKENS_MAX)))
+    }
+}
+
+impl OpenedTokens {
+    fn claims(&self, token: &str, open: impl FnOnce() -> Option<SessionClaims>) -> Result<Arc<SessionClaims>, Failure> {
+        let name = hash::sha256(token.as_bytes());
+        if let Some(claims) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&name) {
+            return Ok(Arc::clone(claims));
+        }
+        let claims = Arc::new(open().ok_or_else(Failure::session)?);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(name, Arc::clone(&claims));
+        Ok(claims)
+    }
 }
 
 /// A new session.
@@ -58,8 +86,10 @@ impl Unsealed {
     /// # Errors
     /// Fails, always in the same way, where the session does not hold.
     pub fn authenticate(&self, token: &str, thumbprint: &[u8; 32]) -> Result<Authenticated, Failure> {
-        let bytes = self.session_sealer.open(token).map_err(|_| Failure::session())?;
-        let claims = SessionClaims::decode(bytes.expose()).map_err(|_| Failure::session())?;
+        let claims = self.opened.claims(token, || {
+            let bytes = self.session_sealer.open(token).ok()?;
+            SessionClaims::decode(bytes.expose()).ok()
+        })?;
         if claims.tenant != self.tenant.id || claims.check(self.now(), thumbprint).is_err() {
             return Err(Failure::session());
         }

@@ -1,32 +1,20 @@
 //! Decisions that were made, for as long as they hold.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, RandomState},
-    mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{action::Action, clock::Timestamp, limits::DECISIONS_CACHED_MAX};
+use crate::{action::Action, clock::Timestamp, limits::DECISIONS_CACHED_MAX, recent::Recent};
 
 use super::{Caller, Context, Decision, Query, Resource};
 
 /// Parts with a lock each.
 const SHARDS: usize = 16;
-/// Decisions in one generation of one part: there are two of them.
-const GENERATION_MAX: usize = DECISIONS_CACHED_MAX / (2 * SHARDS);
-
 /// A bounded memory of decisions, for one state of the policies.
 pub(super) struct Cache {
     hasher: RandomState,
-    shards: [Mutex<Generations>; SHARDS],
-}
-
-/// When the young generation is full it becomes the old one, and what was old is forgotten.
-#[derive(Default)]
-struct Generations {
-    young: HashMap<Key, Entry>,
-    old: HashMap<Key, Entry>,
+    shards: [Mutex<Recent<Key, Entry>>; SHARDS],
 }
 
 #[derive(Clone)]
@@ -83,26 +71,26 @@ fn put(key: &mut Vec<u8>, text: &str) {
 
 impl Cache {
     pub(super) fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: Default::default() }
+        Self {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::new(Recent::new(DECISIONS_CACHED_MAX / SHARDS))),
+        }
     }
 
     /// The decision, where it was made before and still holds.
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Decision> {
         let shard = self.shard(key)?;
-        let entry = shard.young.get(key).or_else(|| shard.old.get(key))?;
+        let entry = shard.get(key)?;
         entry.holds(now).then(|| entry.decision.clone())
     }
 
     /// Remembers a decision until then, at most.
     pub(super) fn put(&self, key: Key, decision: Decision, until: Option<Timestamp>) {
         let Some(mut shard) = self.shard(&key) else { return };
-        if shard.young.len() >= GENERATION_MAX {
-            shard.old = mem::take(&mut shard.young);
-        }
-        shard.young.insert(key, Entry { decision, until });
+        shard.put(key, Entry { decision, until });
     }
 
-    fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Generations>> {
+    fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Recent<Key, Entry>>> {
         let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).ok()?;
         // A panic while the lock was held leaves a map that is whole: what it holds is still true.
         Some(self.shards.get(shard)?.lock().unwrap_or_else(PoisonError::into_inner))
@@ -111,10 +99,6 @@ impl Cache {
     /// Decisions remembered, those that hold no longer included.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let size = |shard: &Mutex<Generations>| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.young.len() + shard.old.len()
-        };
-        self.shards.iter().map(size).sum()
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 }
