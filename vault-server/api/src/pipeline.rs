@@ -4,7 +4,7 @@
 //! 2. the request is parsed;
 //! 3. policy decides;
 //! 4. the handler runs, and what it writes goes into the store in one transaction with its audit record;
-//! 5. the audit log has the record durably;
+//! 5. the record is durable: in the audit log, or for a write in the store, from which the log has it soon;
 //! 6. the answer leaves.
 //!
 //! A refusal takes the same road.
@@ -188,8 +188,11 @@ impl Api {
         match perform(&mut call, &operation, repeat.as_ref()).await {
             Ok((mut answer, written)) => {
                 let record = call.record.answered(Outcome::Ok);
-                let index = if written { call.vault.append_written(record).await? } else { call.vault.append(record).await? };
-                O::receipt(&mut answer, index);
+                if written {
+                    call.vault.append_written(record).await?;
+                } else {
+                    O::receipt(&mut answer, call.vault.append(record).await?);
+                }
                 Ok(answer)
             }
             Err(failure) => refuse(call, failure).await,

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     state::{Mark, Shared},
-    writer::Command,
+    writer::{Caller, Command},
 };
 use crate::{
     checkpoint::{Checkpoint, Origin},
@@ -189,6 +189,28 @@ impl Log {
     /// # Errors
     /// [`LogError`]: the record may or may not be there, and nothing may be answered on it.
     pub async fn append(&self, record: Record) -> Result<Receipt, LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(record, Caller::Waits(reply)).await?;
+        answer.await.map_err(|_| self.shared.ended())?
+    }
+
+    /// Records something that is durable elsewhere until `durable` is called with its id: a write's record, which is in
+    /// the store. It comes to the log with the next sync, within 20 ms at most where nothing is slow. Waits while the
+    /// queue is full, and for the sync itself where the log has fallen behind.
+    ///
+    /// # Errors
+    /// [`LogError`] where the log has failed already, or the record is too large.
+    pub async fn append_stored(&self, record: Record, durable: Arc<dyn Fn(RequestId) + Send + Sync>) -> Result<(), LogError> {
+        if self.shared.is_behind() {
+            let id = record.id;
+            self.append(record).await?;
+            durable(id);
+            return Ok(());
+        }
+        self.queue(record, Caller::IsTold(durable)).await
+    }
+
+    async fn queue(&self, record: Record, reply: Caller) -> Result<(), LogError> {
         self.shared.check()?;
         let text = serde_json::to_vec(&record).map_err(|_| LogError::RecordTooLarge)?;
         if text.len() > LINE_BYTES_MAX - INDEX_BYTES_MAX {
@@ -196,9 +218,8 @@ impl Log {
         }
         let bytes = u32::try_from(text.len()).map_err(|_| LogError::RecordTooLarge)?;
         let room = Arc::clone(&self.queue_bytes).acquire_many_owned(bytes).await.map_err(|_| LogError::Closed)?;
-        let (reply, answer) = oneshot::channel();
         let command = Command::Append { id: record.id, text, room, reply };
-        self.ask(command, answer).await
+        self.commands.send(command).await.map_err(|_| self.shared.ended())
     }
 
     /// Signs the present state, with everything recorded so far in it, and the revision that the store has reached:

@@ -15,6 +15,7 @@ use crate::{
     feed::Changes,
     key::{PhysicalKey, RecordKey, Scope},
     listing::{self, Bounds, Child},
+    listings::Listings,
     plan::Plan,
     root::Root,
 };
@@ -24,11 +25,12 @@ use crate::{
 pub struct Barrier {
     store: Arc<dyn Store>,
     root: Arc<Root>,
+    listings: Listings,
 }
 
 impl Barrier {
-    pub(crate) const fn new(store: Arc<dyn Store>, root: Arc<Root>) -> Self {
-        Self { store, root }
+    pub(crate) fn new(store: Arc<dyn Store>, root: Arc<Root>) -> Self {
+        Self { store, root, listings: Listings::default() }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -70,23 +72,40 @@ impl Barrier {
     /// Writes a batch, all or nothing, durably. Fails with [`BarrierError::Conflict`] where a record is not as expected.
     pub async fn commit(&self, batch: Batch) -> Result<Revision, BarrierError> {
         let mut plan = Plan::new(&self.root, &*self.store, &batch).await?;
-        let mut result = self.store.commit(plan.transaction(&batch)?).await;
+        let mut result = self.apply(plan.transaction(&batch)?).await;
         if matches!(result, Err(StoreError::Conflict)) && plan.is_outdated(&self.root, &*self.store).await? {
             // Not the caller's conflict: another node added a term. Once is enough: a second time is answered as a
             // conflict, and the caller tries again.
             plan = Plan::new(&self.root, &*self.store, &batch).await?;
-            result = self.store.commit(plan.transaction(&batch)?).await;
+            result = self.apply(plan.transaction(&batch)?).await;
         }
         let revision = result?;
         plan.applied(&self.root, &batch);
         Ok(revision)
     }
 
+    /// Has the store apply a transaction, and forgets the directories whose names it changes.
+    async fn apply(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        let mut changing = self.listings.changing(&transaction);
+        let result = self.store.commit(transaction).await;
+        if !matches!(result, Err(StoreError::Unknown(_))) {
+            changing.is_known = true;
+        }
+        result
+    }
+
     /// The names below a key, in byte order. Fails with [`BarrierError::Limit`] where there are more than
     /// [`CHILDREN_MAX`](crate::CHILDREN_MAX).
-    pub async fn children(&self, key: &RecordKey) -> Result<Vec<Child>, BarrierError> {
+    pub async fn children(&self, key: &RecordKey) -> Result<Arc<[Child]>, BarrierError> {
         let keyring = self.root.keyring(&*self.store, key.scope()).await?;
-        listing::children(&*self.store, &keyring, &keyring.physical(key)?, Bounds::DEFAULT).await
+        let directory = keyring.physical(key)?;
+        let reading = match self.listings.begin(&directory) {
+            Ok(children) => return Ok(children),
+            Err(reading) => reading,
+        };
+        let children = listing::children(&*self.store, &keyring, &directory, Bounds::DEFAULT).await?.into();
+        self.listings.end(&directory, &reading, &children);
+        Ok(children)
     }
 
     /// The records directly below a key, with their names, in byte order. For small directories: fails with

@@ -18,6 +18,7 @@ mod feed;
 mod key;
 mod keyring;
 mod listing;
+mod listings;
 mod plan;
 mod root;
 pub mod seal;

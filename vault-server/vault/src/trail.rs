@@ -184,6 +184,11 @@ impl Settled {
     }
 }
 
+fn unwritten(error: &LogError) -> Failure {
+    tracing::error!(%error, "the audit log cannot be written: nothing is answered");
+    Failure::unavailable()
+}
+
 fn pending_key(id: RequestId) -> Result<RecordKey, Failure> {
     system_directory(PENDING)?.child(id.as_bytes()).map_err(|_| Failure::internal("a record's name is not one"))
 }
@@ -252,22 +257,18 @@ impl Unsealed {
             record.0.parent = Some(record.0.id);
             record.0.id = new_id()?;
         }
-        let receipt = self.log.append(record.0).await.map_err(|error| {
-            tracing::error!(%error, "the audit log cannot be written: nothing is answered");
-            Failure::unavailable()
-        })?;
+        let receipt = self.log.append(record.0).await.map_err(|error| unwritten(&error))?;
         Ok(receipt.index)
     }
 
-    /// Adds the record of a write that is in the store.
+    /// Adds the record of a write that is in the store, and durable there: the log has it with its next sync.
     ///
     /// # Errors
-    /// Fails where the log does. The record is in the store, and comes to the log when the vault is unsealed again.
-    pub async fn append_written(&self, record: Record) -> Result<u64, Failure> {
-        let id = record.0.id;
-        let index = self.append(record).await?;
-        self.settled.add([id]);
-        Ok(index)
+    /// Fails where the log has failed. The record is in the store, and comes to the log when the vault is unsealed again.
+    pub async fn append_written(&self, record: Record) -> Result<(), Failure> {
+        let settled = Arc::clone(&self.settled);
+        let durable = Arc::new(move |id| settled.add([id]));
+        self.log.append_stored(record.0, durable).await.map_err(|error| unwritten(&error))
     }
 
     /// Writes a batch with its record, and takes along records that need be pending no longer.

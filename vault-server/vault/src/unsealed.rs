@@ -65,7 +65,7 @@ pub struct Unsealed {
     pub(crate) secret_changes: SecretChanges,
     pub(crate) values: ValueHasher,
     pub(crate) log: Arc<Log>,
-    pub(crate) settled: Settled,
+    pub(crate) settled: Arc<Settled>,
     /// Requests of which it is not known whether what they wrote is stored.
     pub(crate) doubtful: std::sync::Mutex<BTreeSet<RequestId>>,
     pub(crate) password_queue: Semaphore,
@@ -135,7 +135,7 @@ impl Unsealed {
             repeat_key: HmacKey::new(derived(Scope::Tenant(id), Label::Idempotency).await?.expose()),
             secret_changes: SecretChanges::default(),
             values: ValueHasher::new(&derived(Scope::Tenant(id), Label::AuditValues).await?),
-            settled: Settled::default(),
+            settled: Arc::default(),
             doubtful: std::sync::Mutex::default(),
             password_queue: Semaphore::new(PASSWORD_PLACES),
             password_turns: Semaphore::new(PASSWORD_CHECKS_MAX),

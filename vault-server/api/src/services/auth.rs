@@ -127,10 +127,10 @@ impl Api {
             Ok((session, written)) => {
                 let record = record.answered(Outcome::Ok);
                 if written {
-                    vault.append_written(record).await?
+                    vault.append_written(record).await?;
                 } else {
-                    vault.append(record).await?
-                };
+                    vault.append(record).await?;
+                }
                 Ok(session)
             }
             Err(LoginError::Refused(cause)) => {

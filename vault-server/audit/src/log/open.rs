@@ -82,6 +82,7 @@ pub(super) fn open(config: LogConfig, key: SigningKey, files: Box<dyn Files>) ->
         checkpoints,
         shared: Arc::clone(&shared),
         size: publish,
+        served: 0,
         _lock: lock,
     };
     let thread = thread::Builder::new().name("audit-log".into());

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use coffer_core::id::RequestId;
@@ -13,6 +14,9 @@ use crate::{
     merkle::Tree,
     scan::{Seen, Visit, notes::Signed},
 };
+
+/// How long records may wait before the log counts as behind, and whoever writes waits for it.
+const BEHIND_TIME: Duration = Duration::from_millis(100);
 
 /// Entries from one mark to the next: what reading from anywhere reads too much, at most.
 const MARK_EVERY: u64 = 512;
@@ -92,16 +96,29 @@ impl Visit for Contents {
 pub(super) struct Shared {
     contents: Mutex<Contents>,
     failed: OnceLock<Arc<str>>,
+    /// Since when the oldest record waits that is not durable here yet.
+    waits_since: Mutex<Option<Instant>>,
 }
 
 impl Shared {
     pub(super) const fn new(contents: Contents) -> Self {
-        Self { contents: Mutex::new(contents), failed: OnceLock::new() }
+        Self { contents: Mutex::new(contents), failed: OnceLock::new(), waits_since: Mutex::new(None) }
     }
 
     /// The contents. A panic elsewhere leaves them usable: every change is one that can stand alone.
     pub(super) fn contents(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes since when the oldest record waits.
+    pub(super) fn note_waiting(&self, since: Option<Instant>) {
+        *self.waits_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Whether records have been waiting for longer than they should.
+    pub(super) fn is_behind(&self) -> bool {
+        let since = *self.waits_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() > BEHIND_TIME)
     }
 
     /// Says that nothing can be recorded any more.

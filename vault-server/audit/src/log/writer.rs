@@ -1,6 +1,13 @@
 //! The thread that writes the log.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use coffer_core::id::RequestId;
 use coffer_crypto::sign::SigningKey;
@@ -17,6 +24,18 @@ use crate::{
 
 type Reply<T> = oneshot::Sender<Result<T, LogError>>;
 
+/// How long records wait for a sync whose callers wait for none: they are durable elsewhere. Whatever else is recorded
+/// takes them along.
+const LAZY_TIME_MAX: Duration = Duration::from_millis(20);
+/// How often it is looked whether that time is over.
+const LAZY_LOOK: Duration = Duration::from_millis(2);
+/// Bytes of such records that are held back, at most.
+const LAZY_BYTES_MAX: usize = 1 << 20;
+/// How long a sync waits for more records, after one that served several callers: those are likely to come again.
+const GATHER_TIME_MAX: Duration = Duration::from_micros(200);
+/// How often it is looked whether they have come.
+const GATHER_LOOK: Duration = Duration::from_micros(50);
+
 /// What the writer is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -27,12 +46,29 @@ pub(super) enum Command {
         text: Vec<u8>,
         /// Its place in the queue.
         room: OwnedSemaphorePermit,
-        reply: Reply<Receipt>,
+        reply: Caller,
     },
     /// Sign what there is.
     Checkpoint { store_revision: u64, reply: Reply<Signed> },
     /// End.
     Close { reply: oneshot::Sender<()> },
+}
+
+/// Who is told that a record is durable.
+pub(super) enum Caller {
+    /// Somebody who waits for it.
+    Waits(Reply<Receipt>),
+    /// Somebody who does not: the record is durable elsewhere until then.
+    IsTold(Arc<dyn Fn(RequestId) + Send + Sync>),
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Waits(_) => "Waits",
+            Self::IsTold(_) => "IsTold",
+        })
+    }
 }
 
 /// Where the log's files are.
@@ -71,10 +107,10 @@ fn answer<T>(reply: oneshot::Sender<T>, value: T) {
 struct Pending {
     id: RequestId,
     index: u64,
-    /// Where its line begins in the segment.
+    /// Where its line begins in the batch.
     offset: u64,
     leaf: Hash,
-    reply: Reply<Receipt>,
+    reply: Caller,
     /// Held until it is durable.
     _room: OwnedSemaphorePermit,
 }
@@ -84,6 +120,17 @@ struct Pending {
 struct Batch {
     lines: Vec<u8>,
     pending: Vec<Pending>,
+    /// How many callers wait for it.
+    waiting: usize,
+    /// When its first record came.
+    since: Option<Instant>,
+}
+
+impl Batch {
+    /// Whether it must be made durable now.
+    fn is_due(&self) -> bool {
+        self.waiting > 0 || self.lines.len() >= LAZY_BYTES_MAX || self.since.is_some_and(|since| since.elapsed() >= LAZY_TIME_MAX)
+    }
 }
 
 pub(super) struct Writer {
@@ -97,6 +144,8 @@ pub(super) struct Writer {
     pub(super) checkpoints: Box<dyn AppendFile>,
     pub(super) shared: Arc<Shared>,
     pub(super) size: watch::Sender<u64>,
+    /// How many callers the last sync served.
+    pub(super) served: usize,
     /// Held as long as the writer is there.
     pub(super) _lock: File,
 }
@@ -104,48 +153,92 @@ pub(super) struct Writer {
 impl Writer {
     /// Does what it is asked until it is closed, or until nobody is left who could ask.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut batch = Batch::default();
         let mut next = commands.blocking_recv();
         while let Some(command) = next {
             next = match command {
                 Command::Close { reply } => {
+                    self.sync(&mut batch);
                     drop(self);
                     answer(reply, ());
                     return;
                 }
                 Command::Checkpoint { store_revision, reply } => {
+                    self.sync(&mut batch);
                     answer(reply, self.checkpoint(store_revision));
                     None
                 }
-                first @ Command::Append { .. } => self.append(first, &mut commands),
+                append @ Command::Append { .. } => self.append(append, &mut batch, &mut commands),
             };
-            next = next.or_else(|| commands.blocking_recv());
+            next = next.or_else(|| self.next(&mut batch, &mut commands));
         }
+        self.sync(&mut batch);
     }
 
-    /// Makes a record durable, and all that wait behind it and fit. Gives back the command that does not.
-    fn append(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
-        let rolled = self.shared.check().and_then(|()| self.roll().map_err(|error| self.fail(&error)));
-        let mut batch = Batch::default();
-        let mut next = Some(first);
-        while let Some(command) = next {
-            next = match self.put(&mut batch, command) {
-                None => commands.try_recv().ok(),
-                Some(other) => {
-                    next = Some(other);
-                    break;
-                }
-            };
+    /// The next command. What nobody waits for becomes durable while none comes.
+    fn next(&mut self, batch: &mut Batch, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        while !batch.lines.is_empty() {
+            match commands.try_recv() {
+                Ok(command) => return Some(command),
+                Err(mpsc::error::TryRecvError::Empty) if !batch.is_due() => thread::park_timeout(LAZY_LOOK),
+                Err(_) => self.sync(batch),
+            }
         }
+        commands.blocking_recv()
+    }
+
+    /// Takes a record, and all that wait behind it and fit, and makes them durable where somebody waits for it. Gives
+    /// back the command that does not fit.
+    fn append(&mut self, first: Command, batch: &mut Batch, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        let mut next = self.gather(Some(first), batch, commands);
+        if next.is_none() && batch.waiting > 0 && self.served > 1 {
+            let expected = self.served.saturating_add(batch.waiting);
+            let mut waited = Duration::ZERO;
+            while next.is_none() && batch.waiting < expected && waited < GATHER_TIME_MAX {
+                thread::park_timeout(GATHER_LOOK);
+                waited += GATHER_LOOK;
+                next = commands.try_recv().ok().and_then(|more| self.gather(Some(more), batch, commands));
+            }
+        }
+        if batch.is_due() {
+            self.sync(batch);
+        }
+        next
+    }
+
+    /// Takes all the records that wait. Gives back the command that is none, or does not fit.
+    fn gather(&self, mut next: Option<Command>, batch: &mut Batch, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        while let Some(command) = next {
+            if let Some(other) = self.put(batch, command) {
+                return Some(other);
+            }
+            next = commands.try_recv().ok();
+        }
+        None
+    }
+
+    /// Makes a batch durable, and says so to its callers.
+    fn sync(&mut self, batch: &mut Batch) {
+        let batch = std::mem::take(batch);
+        if batch.pending.is_empty() {
+            return;
+        }
+        self.served = batch.waiting;
+        let rolled = self.shared.check().and_then(|()| self.roll().map_err(|error| self.fail(&error)));
         let durable = rolled.and_then(|()| self.write(&batch.lines).map_err(|error| self.fail(&error)));
         match durable {
-            Ok(()) => self.acknowledge(batch),
+            Ok(()) => {
+                self.shared.note_waiting(None);
+                self.acknowledge(batch);
+            }
             Err(_) => {
                 for pending in batch.pending {
-                    answer(pending.reply, Err(self.shared.ended()));
+                    if let Caller::Waits(reply) = pending.reply {
+                        answer(reply, Err(self.shared.ended()));
+                    }
                 }
             }
         }
-        next
     }
 
     /// Puts a record into the batch. Gives the command back where it is none, or does not fit.
@@ -159,13 +252,17 @@ impl Writer {
         if !batch.lines.is_empty() && batch.lines.len() + head.len() + record.len() + 1 > BATCH_BYTES_MAX {
             return Some(Command::Append { id, text, room, reply });
         }
+        if batch.since.is_none() {
+            batch.since = Some(Instant::now());
+            self.shared.note_waiting(batch.since);
+        }
+        batch.waiting += usize::from(matches!(reply, Caller::Waits(_)));
         let begin = batch.lines.len();
         batch.lines.extend_from_slice(head.as_bytes());
         batch.lines.extend_from_slice(record);
         let leaf = Hash::of_leaf(batch.lines.get(begin..).unwrap_or_default());
         batch.lines.push(b'\n');
-        let offset = self.written + begin as u64;
-        batch.pending.push(Pending { id, index, offset, leaf, reply, _room: room });
+        batch.pending.push(Pending { id, index, offset: begin as u64, leaf, reply, _room: room });
         None
     }
 
@@ -188,14 +285,18 @@ impl Writer {
 
     fn acknowledge(&mut self, batch: Batch) {
         let mut contents = self.shared.contents();
+        let begin = self.written - batch.lines.len() as u64;
         for pending in &batch.pending {
             self.tree.push(pending.leaf);
-            contents.add(pending.index, pending.offset, pending.id);
+            contents.add(pending.index, begin + pending.offset, pending.id);
         }
         drop(contents);
         self.size.send_replace(self.tree.size());
         for pending in batch.pending {
-            answer(pending.reply, Ok(Receipt { index: pending.index }));
+            match pending.reply {
+                Caller::Waits(reply) => answer(reply, Ok(Receipt { index: pending.index })),
+                Caller::IsTold(told) => told(pending.id),
+            }
         }
     }
 

@@ -65,9 +65,9 @@ impl Kv {
         let children = barrier.children(&self.name_key(path)?).await?;
         let first = after.map_or(0, |after| children.partition_point(|child| child.name.as_slice() <= after.as_bytes()));
         let mut names = Vec::new();
-        let mut behind = children.into_iter().skip(first);
+        let mut behind = children.iter().skip(first);
         for child in behind.by_ref().take(limit) {
-            let name = String::from_utf8(child.name).map_err(|_| KvError::damaged("a name is not text"))?;
+            let name = String::from_utf8(child.name.clone()).map_err(|_| KvError::damaged("a name is not text"))?;
             names.push(Name { name, secret: child.record, folder: child.below });
         }
         Ok(NamesPage { names, more: behind.next().is_some() })

@@ -8,6 +8,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, PoisonError, RwLockWriteGuard},
+    thread,
+    time::Duration,
 };
 
 use sled::{Batch, Db, IVec};
@@ -28,12 +30,38 @@ const BATCH_TRANSACTIONS_MAX: usize = 1_024;
 /// Bytes in a batch; one transaction may go beyond.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// How long a batch waits for more transactions, after one that served several callers: those are likely to come again.
+const GATHER_TIME_MAX: Duration = Duration::from_micros(200);
+/// How often it is looked whether they have come.
+const GATHER_LOOK: Duration = Duration::from_micros(50);
+
 /// A transaction that waits.
 pub(super) struct Request {
     pub(super) transaction: Transaction,
     pub(super) answer: oneshot::Sender<Result<Revision, StoreError>>,
     /// Its share of the queue's bytes.
     pub(super) _space: OwnedSemaphorePermit,
+}
+
+/// The transactions of the next batch.
+struct Gathered {
+    requests: Vec<Request>,
+    bytes: usize,
+}
+
+impl Gathered {
+    const fn is_full(&self) -> bool {
+        self.requests.len() >= BATCH_TRANSACTIONS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Takes those that wait, as long as there is room.
+    fn take(&mut self, requests: &mut mpsc::Receiver<Request>) {
+        while !self.is_full() {
+            let Ok(next) = requests.try_recv() else { return };
+            self.bytes = self.bytes.saturating_add(next.transaction.bytes());
+            self.requests.push(next);
+        }
+    }
 }
 
 pub(super) struct Committer {
@@ -77,16 +105,22 @@ pub(super) fn recover(db: &Db, mark: &File) -> Result<Revision, OpenError> {
 
 impl Committer {
     pub(super) fn run(mut self) {
+        let mut served = 0;
         while let Some(first) = self.requests.blocking_recv() {
-            let mut bytes = first.transaction.bytes();
-            let mut requests = vec![first];
-            while requests.len() < BATCH_TRANSACTIONS_MAX && bytes < BATCH_BYTES_MAX {
-                let Ok(next) = self.requests.try_recv() else { break };
-                bytes = bytes.saturating_add(next.transaction.bytes());
-                requests.push(next);
+            let mut gathered = Gathered { bytes: first.transaction.bytes(), requests: vec![first] };
+            gathered.take(&mut self.requests);
+            if served > 1 {
+                let expected = gathered.requests.len().saturating_add(served);
+                let mut waited = Duration::ZERO;
+                while gathered.requests.len() < expected && !gathered.is_full() && waited < GATHER_TIME_MAX {
+                    thread::park_timeout(GATHER_LOOK);
+                    waited += GATHER_LOOK;
+                    gathered.take(&mut self.requests);
+                }
             }
+            served = gathered.requests.len();
             // sled may panic: then nothing is known, and the answers are dropped, which says so.
-            if catch_unwind(AssertUnwindSafe(|| self.commit(requests))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.commit(gathered.requests))).is_err() {
                 self.give_up("sled panicked while writing");
             }
         }
