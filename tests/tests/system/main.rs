@@ -9,6 +9,8 @@
 
 mod audit;
 mod crash;
+mod damage;
+mod disk_full;
 mod kubernetes;
 mod leaks;
 mod power;

@@ -3,7 +3,7 @@
 //!
 //! docs/faults.md says what is simulated. COFFER_TEST_LONG has ten times as many points; COFFER_TEST_SEED repeats a run.
 
-mod check;
+pub(crate) mod check;
 pub(crate) mod disk;
 mod load;
 pub(crate) mod shim;
