@@ -179,6 +179,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Audit(commands::audit::Audit),
     #[command(subcommand)]
+    Store(commands::store::Store),
+    #[command(subcommand)]
     Identity(commands::identity::IdentityCommand),
     #[command(subcommand)]
     Context(commands::context::ContextCommand),

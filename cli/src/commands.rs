@@ -13,6 +13,7 @@ pub(crate) mod policy;
 pub(crate) mod session;
 pub(crate) mod shell;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod user;
 pub(crate) mod why;
 

@@ -96,6 +96,7 @@ async fn run_command(cli: Cli, out: Output) -> Result<Exit> {
         Command::Cluster(command) => command.run(&app).await,
         Command::Session(command) => command.run(&app).await,
         Command::Audit(command) => command.run(&app).await,
+        Command::Store(command) => command.run(&app),
         Command::Identity(command) => command.run(&app),
         Command::Context(command) => command.run(&app),
         Command::Completion(command) => command.run(&app),

@@ -1,9 +1,10 @@
 //! The vault server as a process.
 
 use std::{
+    ffi::OsString,
     fs,
     net::{SocketAddr, TcpStream},
-    os::unix::net::UnixStream,
+    os::unix::{fs::DirBuilderExt as _, net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -21,6 +22,7 @@ pub struct Server {
     folder: TempDir,
     program: PathBuf,
     settings: Table,
+    environment: Vec<(String, OsString)>,
     process: Option<Process>,
     address: Option<SocketAddr>,
 }
@@ -40,7 +42,34 @@ impl Server {
     /// As [`Server::new`].
     pub fn new_in(programs: &Programs, parent: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("coffer-server-").tempdir_in(parent)?;
-        let mut server = Self { folder, program: programs.server(), settings: Table::new(), process: None, address: None };
+        Ok(Self::at(folder, programs.server(), Table::new())
+            .with("listen", "address", "127.0.0.1:0")
+            .with("tls", "names", vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .with("store", "kind", "sled")
+            .with("seal", "kind", "shamir")
+            .with("log", "level", "info")
+            .with("log", "format", "text"))
+    }
+
+    /// A server that is configured as this one, and has the same CA: in a folder of its own in memory, without store and
+    /// audit log.
+    ///
+    /// # Errors
+    /// Where there is no room for its folder, or this one was not started yet.
+    pub fn twin(&self) -> Result<Self> {
+        let twin = Self::at(crate::memory::folder()?, self.program.clone(), self.settings.clone());
+        let tls = twin.file("tls");
+        fs::DirBuilder::new().mode(0o700).create(&tls)?;
+        for entry in fs::read_dir(self.file("tls"))? {
+            let entry = entry?;
+            fs::copy(entry.path(), tls.join(entry.file_name()))?;
+        }
+        Ok(twin.with("listen", "address", "127.0.0.1:0"))
+    }
+
+    /// A server whose files are all in this folder.
+    fn at(folder: TempDir, program: PathBuf, settings: Table) -> Self {
+        let mut server = Self { folder, program, settings, environment: Vec::new(), process: None, address: None };
         for (section, key, file) in [
             ("listen", "socket", "coffer.sock"),
             ("listen", "address_file", "address"),
@@ -51,13 +80,12 @@ impl Server {
             let path = server.file(file);
             server = server.with(section, key, path.display().to_string());
         }
-        Ok(server
-            .with("listen", "address", "127.0.0.1:0")
-            .with("tls", "names", vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
-            .with("store", "kind", "sled")
-            .with("seal", "kind", "shamir")
-            .with("log", "level", "info")
-            .with("log", "format", "text"))
+        server
+    }
+
+    /// Sets the variables of the environment, which is otherwise empty, for the next start.
+    pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
+        self.environment = environment;
     }
 
     /// Sets one value of the server's configuration, for its next start.
@@ -140,7 +168,9 @@ impl Server {
         }
         let config = self.file("coffer.toml");
         fs::write(&config, toml::to_string(&self.settings)?)?;
-        Process::start(Command::new(&self.program).env_clear().arg("--config").arg(config), &self.file("log"))
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(config);
+        Process::start(&mut command, &self.file("log"))
     }
 
     fn listens(&self) -> Option<SocketAddr> {
@@ -214,6 +244,12 @@ impl Server {
     #[must_use]
     pub fn socket_url(&self) -> String {
         format!("unix://{}", self.socket().display())
+    }
+
+    /// The folder of the store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.file("store")
     }
 
     /// The folder of the audit log.

@@ -9,10 +9,18 @@
 
 mod audit;
 mod crash;
+mod damage;
+mod disk_full;
 mod kubernetes;
 mod leaks;
+mod power;
 mod rpcs;
 mod stores;
 mod tokens;
 mod vault;
 mod way;
+
+/// Whether tests that repeat something at random do it ten times as often: `tests/run --long`.
+fn long() -> bool {
+    std::env::var_os("COFFER_TEST_LONG").is_some()
+}

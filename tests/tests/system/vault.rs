@@ -1,6 +1,6 @@
 //! A vault to test with: initialised, unsealed, with operators, a secret and a cluster whose tokens it believes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use coffer_client::{
@@ -35,8 +35,8 @@ const PASSWORD: &str = "correct horse battery staple";
 /// A vault in use.
 pub(crate) struct Vault {
     pub(crate) server: Server,
-    pub(crate) issuer: Issuer,
-    fruits: InitResponse,
+    pub(crate) issuer: Arc<Issuer>,
+    fruits: Arc<InitResponse>,
 }
 
 impl Vault {
@@ -51,7 +51,7 @@ impl Vault {
         let local = Client::connect(Options::new(server.socket_url(), Identity::generate()?))?;
         let request = InitRequest { share_count: 3, share_threshold: 2, ..InitRequest::default() };
         let fruits = local.system().init(request).await?.into_inner();
-        let vault = Self { server, issuer: Issuer::es256("https://issuer.test")?, fruits };
+        let vault = Self { server, issuer: Arc::new(Issuer::es256("https://issuer.test")?), fruits: Arc::new(fruits) };
         vault.unseal().await?;
 
         let bootstrap = vault.stranger()?;
@@ -67,6 +67,11 @@ impl Vault {
         }
         vault.register(CLUSTER, &vault.issuer).await?;
         Ok(vault)
+    }
+
+    /// The same vault on another server, which has its data and is not started yet.
+    pub(crate) fn moved_to(&self, server: Server) -> Self {
+        Self { server, issuer: Arc::clone(&self.issuer), fruits: Arc::clone(&self.fruits) }
     }
 
     /// Starts a server that was killed again, and unseals it.

@@ -19,6 +19,7 @@
 
 mod committer;
 mod files;
+mod inspect;
 mod reader;
 mod record;
 
@@ -37,6 +38,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::inspect::{FINDINGS_MAX, Finding, Inspection, inspect};
 use self::{
     committer::{Committer, Request},
     files::Folder,

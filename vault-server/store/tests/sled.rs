@@ -5,5 +5,6 @@ mod sled {
     mod crash;
     mod damage;
     mod folder;
+    mod inspect;
     mod open;
 }

@@ -105,7 +105,7 @@ fn create(new: &Path, options: &SledOptions) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn check_format(path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_format(path: &Path) -> Result<(), OpenError> {
     let format = fs::read_to_string(path.join("format")).map_err(missing("format"))?;
     let found: Option<u32> = format.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.trim_end().parse().ok());
     match found {
@@ -115,7 +115,7 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
+pub(super) fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -128,7 +128,7 @@ fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_engine(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
+pub(super) fn open_engine(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
     let config = sled::Config::new()
         .path(path)
         .mode(Mode::LowSpace)

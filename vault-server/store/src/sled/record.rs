@@ -22,9 +22,9 @@ pub(super) const REVISION_KEY: &[u8] = &[KIND_REVISION];
 pub(super) const HEADS_END: &[u8] = &[KIND_PIECE];
 
 const KIND_REVISION: u8 = 0;
-const KIND_HEAD: u8 = 1;
-const KIND_PIECE: u8 = 2;
-const KIND_GARBAGE: u8 = 3;
+pub(super) const KIND_HEAD: u8 = 1;
+pub(super) const KIND_PIECE: u8 = 2;
+pub(super) const KIND_GARBAGE: u8 = 3;
 const HEAD_FORMAT: u8 = 1;
 
 /// What is known of a value without its bytes.
