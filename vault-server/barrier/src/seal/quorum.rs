@@ -109,6 +109,18 @@ impl Quorum {
         Progress { nonce, received, needed: self.set.threshold() }
     }
 
+    /// Begins an attempt that has a nonce before its first share. An attempt under way is forgotten.
+    pub fn begin(&mut self, now: Timestamp) -> Result<Progress, RandomError> {
+        self.attempt = Some(Attempt { nonce: fresh_nonce()?, began: now, shares: Vec::new() });
+        Ok(self.progress())
+    }
+
+    /// Whether an attempt is under way.
+    #[must_use]
+    pub fn is_under_way(&self, now: Timestamp) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| now.since(attempt.began) <= ATTEMPT_LIFETIME)
+    }
+
     /// Takes a share's text. `nonce` is that of the attempt, and empty for the first share.
     pub fn take(&mut self, nonce: &str, share: &str, now: Timestamp) -> Result<Taken, QuorumError> {
         self.attempt.take_if(|attempt| now.since(attempt.began) > ATTEMPT_LIFETIME);
