@@ -9,9 +9,11 @@
 
 mod audit;
 mod crash;
+mod keys;
 mod kubernetes;
 mod leaks;
 mod rpcs;
+mod snapshots;
 mod stores;
 mod tokens;
 mod vault;

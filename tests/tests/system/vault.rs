@@ -36,7 +36,7 @@ const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct Vault {
     pub(crate) server: Server,
     pub(crate) issuer: Issuer,
-    fruits: InitResponse,
+    pub(crate) fruits: InitResponse,
 }
 
 impl Vault {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Terms in a keyring.
-pub const TERMS_MAX: usize = 1_024;
+pub const TERMS_MAX: usize = coffer_core::limits::KEY_TERMS_MAX;
 
 /// Physical keys of records begin with this; then follows their keyring's id.
 pub(crate) const RECORDS: &[u8] = b"coffer/r/";

@@ -32,7 +32,7 @@ pub const MAGIC: &[u8] = b"coffer-snapshot-1\n";
 /// Bytes in what a snapshot says about itself, in the clear.
 pub const ABOUT_BYTES_MAX: usize = 4 << 10;
 /// Recipients of a snapshot.
-pub const RECIPIENTS_MAX: usize = 16;
+pub const RECIPIENTS_MAX: usize = coffer_core::limits::SNAPSHOT_RECIPIENTS_MAX;
 
 /// Everything of a vault in a store begins with this.
 pub(crate) const ALL: &[u8] = b"coffer/";

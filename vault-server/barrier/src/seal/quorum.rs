@@ -10,7 +10,7 @@ use coffer_crypto::{
 };
 
 /// How long an attempt may take, from its first share to its last.
-pub const ATTEMPT_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub const ATTEMPT_LIFETIME: Duration = coffer_core::limits::QUORUM_LIFETIME;
 
 /// Why a share was not taken. The attempt stands as before, unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
