@@ -2,26 +2,31 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
     "coffer/v1/grant.proto",
+    "coffer/v1/keys.proto",
     "coffer/v1/kv.proto",
     "coffer/v1/operator.proto",
     "coffer/v1/policy.proto",
     "coffer/v1/session.proto",
+    "coffer/v1/snapshot.proto",
     "coffer/v1/system.proto",
     "coffer/v1/watch.proto",
 ];
 
 /// Messages with a field that opens something: their `Debug` is written by hand, in `src/redacted.rs`.
-const SECRET_MESSAGES: [&str; 13] = [
+const SECRET_MESSAGES: [&str; 16] = [
     "coffer.v1.InitRequest",
     "coffer.v1.InitResponse",
     "coffer.v1.UnsealRequest",
     "coffer.v1.RecoverRequest",
     "coffer.v1.RecoverResponse",
+    "coffer.v1.SubmitRekeyShareRequest",
+    "coffer.v1.SubmitRekeyShareResponse",
+    "coffer.v1.RestoreStart",
     "coffer.v1.Session",
     "coffer.v1.LoginWorkloadRequest",
     "coffer.v1.LoginPasswordRequest",

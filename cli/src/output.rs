@@ -122,6 +122,13 @@ impl Output {
         }
     }
 
+    /// Shows how far something has come, in the place of what was shown before: to a person at a terminal only.
+    pub fn progress(&self, text: &str) {
+        if self.format == Format::Table && io::stderr().is_terminal() {
+            complain(&format!("\r\u{1b}[2K{}", printable(text)));
+        }
+    }
+
     /// Asks on standard error; the answer is read elsewhere.
     pub fn ask(&self, question: &str) {
         complain(&format!("{} [y/N] ", printable(question)));

@@ -10,9 +10,10 @@ use std::{
 use coffer_proto::v1;
 use coffer_proto::v1::{
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
-    cluster_service_client::ClusterServiceClient, grant_service_client::GrantServiceClient, kv_service_client::KvServiceClient,
-    operator_service_client::OperatorServiceClient, policy_service_client::PolicyServiceClient,
-    session_service_client::SessionServiceClient, system_service_client::SystemServiceClient,
+    cluster_service_client::ClusterServiceClient, grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
+    kv_service_client::KvServiceClient, operator_service_client::OperatorServiceClient,
+    policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
+    snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
     watch_service_client::WatchServiceClient,
 };
 use coffer_secret::SecretString;
@@ -252,6 +253,8 @@ impl Client {
         clusters: ClusterServiceClient;
         /// Grants.
         grants: GrantServiceClient;
+        /// Keys: rotation, re-encryption, new shares.
+        keys: KeyServiceClient;
         /// Secrets.
         kv: KvServiceClient;
         /// Operators.
@@ -260,6 +263,8 @@ impl Client {
         policies: PolicyServiceClient;
         /// Sessions.
         sessions: SessionServiceClient;
+        /// Snapshots.
+        snapshots: SnapshotServiceClient;
         /// Init, unseal, seal, status.
         system: SystemServiceClient;
         /// Watches; [`Client::watch`] is easier.

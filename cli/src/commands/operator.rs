@@ -1,38 +1,41 @@
 //! `coffer operator`: the life of the vault itself.
 
+mod init;
+mod keys;
+mod rekey;
+mod shares;
+mod snapshot;
+
+pub(crate) use rekey::standing;
+
 use clap::{Args, Subcommand};
-use coffer_client::proto::{
-    GetSealStatusRequest, InitRequest, InitResponse, QuorumProgress, RecoverRequest, SealRequest, UnsealRequest,
-};
+use coffer_client::proto::{GetSealStatusRequest, QuorumProgress, RecoverRequest, SealRequest, UnsealRequest};
 use coffer_secret::SecretString;
 use serde::Serialize;
 
+use self::shares::{handed_in, read_shares, share_sources};
 use crate::{
     app::{App, Vault, answer},
     exit::Exit,
-    failure::{Failure, Result},
-    input::{CREDENTIAL_BYTES_MAX, Source, hidden},
-    output::{View, rfc3339, until},
+    failure::Result,
+    output::{rfc3339, until},
 };
 
-/// Shares that are made where neither shares nor recipients are said.
-const SHARES_DEFAULT: u32 = 5;
-/// Shares needed of those.
-const THRESHOLD_DEFAULT: u32 = 3;
-/// What a share begins with.
-const SHARE_PREFIX: &str = "coffer-share-";
-/// What an encrypted share begins with.
-const AGE_PREFIX: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
-
-/// Run the vault: initialise, unseal, seal, recover
+/// Run the vault: initialise, unseal, seal, its keys, snapshots
 ///
 /// Operator accounts are managed with `coffer user`.
 #[derive(Subcommand)]
 pub(crate) enum Operator {
-    Init(Init),
+    Init(init::Init),
     Unseal(Unseal),
     Seal(Seal),
     Recover(Recover),
+    Rotate(keys::Rotate),
+    Rewrap(keys::Rewrap),
+    #[command(subcommand)]
+    Rekey(rekey::Rekey),
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
 }
 
 impl Operator {
@@ -42,136 +45,11 @@ impl Operator {
             Self::Unseal(command) => command.run(app).await,
             Self::Seal(command) => command.run(app).await,
             Self::Recover(command) => command.run(app).await,
+            Self::Rotate(command) => command.run(app).await,
+            Self::Rewrap(command) => command.run(app).await,
+            Self::Rekey(command) => command.run(app).await,
+            Self::Snapshot(command) => command.run(app).await,
         }
-    }
-}
-
-/// Create the vault's keys, once, and show the shares
-///
-/// Answered on the server's local socket, or with the set-up token of the server's configuration. Shares and bootstrap
-/// credential are shown this once and kept nowhere: send them to their holders, each share to another person, or
-/// encrypt them to the holders' age keys with --recipient.
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  coffer --address unix:///run/coffer/coffer.sock operator init
-  coffer operator init --shares 3 --threshold 2 --setup-token-file token
-  coffer operator init --threshold 2 --recipient age1alice... --recipient age1bo... --recipient age1cy...")]
-pub(crate) struct Init {
-    /// Shares to make, 1 to 16; 0 where the server is configured with a static key [default: 5, or one for each recipient]
-    #[arg(long, value_name = "N")]
-    shares: Option<u32>,
-    /// Shares needed to unseal [default: more than half of the shares]
-    #[arg(long, value_name = "M")]
-    threshold: Option<u32>,
-    /// An age public key to encrypt a share to; one for each share, in order
-    #[arg(long = "recipient", value_name = "AGE1...")]
-    recipients: Vec<String>,
-    /// A file with the server's set-up token; - for standard input
-    #[arg(long, value_name = "FILE")]
-    setup_token_file: Option<String>,
-}
-
-impl Init {
-    async fn run(self, app: &App) -> Result<Exit> {
-        let (share_count, share_threshold) = self.quorum()?;
-        let token = self.setup_token_file.as_deref().map(Source::of_file);
-        let token = token.map(|source| app.input.line(&source, CREDENTIAL_BYTES_MAX)).transpose()?;
-        let vault = app.vault_without_session()?;
-        let request = InitRequest {
-            share_count,
-            share_threshold,
-            share_recipients: self.recipients,
-            setup_token: token.map(SecretString::into_exposed).unwrap_or_default(),
-        };
-        let fruits = answer(&vault.attempt("initialise the vault"), vault.client.system().init(request).await)?.into_inner();
-        let fruits = Fruits::new(fruits, share_threshold);
-        app.out.result(&fruits, |view| fruits.render(view))?;
-        Ok(Exit::Done)
-    }
-
-    /// How many shares, and how many of them unseal. The vault checks the bounds.
-    fn quorum(&self) -> Result<(u32, u32)> {
-        let recipients = u32::try_from(self.recipients.len()).unwrap_or(u32::MAX);
-        let shares = match (self.shares, recipients) {
-            (None, 0) => SHARES_DEFAULT,
-            (None, recipients) => recipients,
-            (Some(shares), recipients) if recipients != 0 && recipients != shares => {
-                return Err(Failure::usage(format!(
-                    "{shares} shares, but {recipients} recipients: each share has a recipient, or none has"
-                )));
-            }
-            (Some(shares), _) => shares,
-        };
-        let usual = if shares == SHARES_DEFAULT {
-            THRESHOLD_DEFAULT
-        } else if shares == 0 {
-            0
-        } else {
-            shares / 2 + 1
-        };
-        let threshold = self.threshold.unwrap_or(usual);
-        if threshold > shares {
-            return Err(Failure::usage(format!("a threshold of {threshold} cannot be reached with {shares} shares")));
-        }
-        Ok((shares, threshold))
-    }
-}
-
-/// What Init yields. Secret: wiped when dropped, and printed once.
-#[derive(Serialize)]
-struct Fruits {
-    vault_id: String,
-    share_threshold: u32,
-    shares: Vec<zeroize::Zeroizing<String>>,
-    bootstrap_credential: zeroize::Zeroizing<String>,
-    bootstrap_expires: Option<String>,
-    #[serde(skip)]
-    expires: Option<prost_types::Timestamp>,
-}
-
-impl Fruits {
-    fn new(answer: InitResponse, share_threshold: u32) -> Self {
-        Self {
-            vault_id: answer.vault_id,
-            share_threshold,
-            shares: answer.shares.into_iter().map(Into::into).collect(),
-            bootstrap_credential: answer.bootstrap_credential.into(),
-            bootstrap_expires: rfc3339(answer.bootstrap_expires.as_ref()),
-            expires: answer.bootstrap_expires,
-        }
-    }
-
-    fn render(&self, view: &View) -> String {
-        let mut text = format!("Vault {} is initialised.\n\n", self.vault_id);
-        for (number, share) in self.shares.iter().enumerate() {
-            let gap = if share.contains('\n') { '\n' } else { ' ' };
-            text.push_str(&format!("Share {}:{gap}{}\n", number + 1, share.trim_end()));
-        }
-        if !self.shares.is_empty() {
-            text.push('\n');
-        }
-        let left = until(self.expires.as_ref(), view);
-        text.push_str(&format!("Bootstrap credential (ends in {left}): {}\n\n", self.bootstrap_credential.as_str()));
-        text.push_str("This is shown once and kept nowhere. ");
-        let mut step = 0;
-        let mut steps = String::new();
-        let mut next = |command: &str, why: &str| {
-            step += 1;
-            steps.push_str(&format!("  {step}. {command:<42} {why}\n"));
-        };
-        if self.shares.is_empty() {
-            text.push_str("Next:\n");
-        } else {
-            text.push_str("Give each share to another person. Next:\n");
-            let share = if self.share_threshold == 1 { "with the share" } else { "by its holder, a share each time" };
-            let times = if self.share_threshold == 1 { "once".to_owned() } else { format!("{} times", self.share_threshold) };
-            next("coffer operator unseal", &format!("{times}, {share}"));
-        }
-        next("coffer login --method bootstrap", "with the bootstrap credential");
-        next("coffer user create NAME --role admin", "who runs the vault");
-        next("coffer user create NAME --role officer", "who decides who may read: another person");
-        text + &steps
     }
 }
 
@@ -254,59 +132,6 @@ fn report(app: &App, sealed: bool, progress: Option<&QuorumProgress>) -> Result<
         (true, Some(progress)) => handed_in(progress),
         (true, None) => "The vault is sealed; no share is handed in.".to_owned(),
     })
-}
-
-fn handed_in(progress: &QuorumProgress) -> String {
-    format!("{} of {} shares handed in (nonce {}).", progress.received, progress.needed, progress.nonce)
-}
-
-/// Where the shares are. A share itself on the command line is refused.
-fn share_sources(arguments: &[String]) -> Result<Vec<Source>> {
-    let source = |text: &String| {
-        Source::marked(text).map_err(|hint| {
-            let failure = Failure::usage(format!("a share is not taken from the command line: {hint}"));
-            if text.starts_with(SHARE_PREFIX) {
-                failure.why("other users of this machine can see it, and your shell keeps it in its history: remove it there")
-            } else {
-                failure.next("coffer operator unseal asks for the share")
-            }
-        })
-    };
-    arguments.iter().map(source).collect()
-}
-
-/// Reads the shares of all sources, a line each; asks for one where there is no source.
-fn read_shares(app: &App, sources: &[Source]) -> Result<Vec<SecretString>> {
-    if sources.is_empty() {
-        let share = hidden("Share", "use @FILE, or - for standard input", CREDENTIAL_BYTES_MAX)?;
-        return split_shares(&share, "what was typed");
-    }
-    let mut shares = Vec::new();
-    for source in sources {
-        let content = app.input.text(source, CREDENTIAL_BYTES_MAX)?;
-        shares.extend(split_shares(&content, &source.name())?);
-    }
-    Ok(shares)
-}
-
-/// The shares in a text, a line each.
-fn split_shares(content: &SecretString, source: &str) -> Result<Vec<SecretString>> {
-    if content.expose().trim_start().starts_with(AGE_PREFIX) {
-        return Err(Failure::usage(format!("{source} is still encrypted"))
-            .next("age -d -i KEY-FILE SHARE-FILE | coffer operator unseal -"));
-    }
-    let lines = content.expose().lines().map(str::trim).filter(|line| !line.is_empty());
-    let shares: Vec<SecretString> = lines.map(SecretString::copied_from).collect();
-    if shares.is_empty() {
-        return Err(Failure::usage(format!("there is no share in {source}")));
-    }
-    if shares.iter().any(|share| !share.expose().starts_with(SHARE_PREFIX)) {
-        let what = if shares.len() == 1 { "is no share" } else { "holds something that is no share" };
-        return Err(
-            Failure::usage(format!("{source} {what}")).next(format!("a share is one line that begins with {SHARE_PREFIX}"))
-        );
-    }
-    Ok(shares)
 }
 
 /// Seal the vault: it drops its keys and serves nothing until it is unsealed
@@ -407,6 +232,3 @@ impl Recover {
         Ok(Exit::Done)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,12 @@
 //! `coffer status`.
 
 use clap::Args;
-use coffer_client::proto::{GetSealStatusRequest, GetSealStatusResponse, GetStatusRequest, GetStatusResponse, SealKind};
+use coffer_client::proto::{
+    GetSealStatusRequest, GetSealStatusResponse, GetStatusRequest, GetStatusResponse, QuorumProgress, SealKind,
+};
 use serde::Serialize;
 
+use super::operator::standing;
 use crate::{
     app::{App, answer, part},
     exit::Exit,
@@ -49,6 +52,8 @@ struct Json<'a> {
     vault_id: &'a str,
     share_count: u32,
     unseal: Option<Progress<'a>>,
+    recovery: Option<Progress<'a>>,
+    rekey: Option<Rekey<'a>>,
     version: &'a str,
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +64,19 @@ struct Json<'a> {
     audit_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_rotated: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_terms: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Rekey<'a> {
+    #[serde(flatten)]
+    progress: Option<Progress<'a>>,
+    verifying: bool,
+    share_count: u32,
+    share_threshold: u32,
 }
 
 #[derive(Serialize)]
@@ -75,10 +93,13 @@ fn json<'a>(seal: &'a GetSealStatusResponse, more: Option<&'a GetStatusResponse>
         seal_kind: kind(seal),
         vault_id: &seal.vault_id,
         share_count: seal.share_count,
-        unseal: seal.unseal.as_ref().filter(|unseal| unseal.needed > 0).map(|unseal| Progress {
-            nonce: Some(unseal.nonce.as_str()).filter(|nonce| !nonce.is_empty()),
-            received: unseal.received,
-            needed: unseal.needed,
+        unseal: seal.unseal.as_ref().filter(|unseal| unseal.needed > 0).map(progress),
+        recovery: seal.recovery.as_ref().filter(|recovery| recovery.needed > 0).map(progress),
+        rekey: seal.rekey.as_ref().map(|rekey| Rekey {
+            progress: rekey.progress.as_ref().map(progress),
+            verifying: rekey.verifying,
+            share_count: rekey.share_count,
+            share_threshold: rekey.share_threshold,
         }),
         version: &seal.version,
         warnings: &seal.warnings,
@@ -86,6 +107,16 @@ fn json<'a>(seal: &'a GetSealStatusResponse, more: Option<&'a GetStatusResponse>
         store_revision: more.map(|more| more.store_revision),
         audit_size: more.map(|more| more.audit_size),
         started: more.and_then(|more| rfc3339(more.started.as_ref())),
+        keys_rotated: more.and_then(|more| rfc3339(more.keys_rotated.as_ref())),
+        key_terms: more.map(|more| more.key_terms),
+    }
+}
+
+fn progress(quorum: &QuorumProgress) -> Progress<'_> {
+    Progress {
+        nonce: Some(quorum.nonce.as_str()).filter(|nonce| !nonce.is_empty()),
+        received: quorum.received,
+        needed: quorum.needed,
     }
 }
 
@@ -119,6 +150,13 @@ fn render(seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: 
     if let Some(unseal) = unseal.filter(|unseal| seal.sealed && unseal.received > 0) {
         lines.push(("Unsealing", format!("{} of {} shares handed in (nonce {})", unseal.received, unseal.needed, unseal.nonce)));
     }
+    if let Some(recovery) = seal.recovery.as_ref().filter(|recovery| !seal.sealed && recovery.received > 0) {
+        let handed = format!("{} of {} shares handed in (nonce {})", recovery.received, recovery.needed, recovery.nonce);
+        lines.push(("Recovery", handed));
+    }
+    if let Some(rekey) = &seal.rekey {
+        lines.push(("Rekey", standing(rekey)));
+    }
     if !seal.vault_id.is_empty() {
         lines.push(("Vault", seal.vault_id.clone()));
     }
@@ -126,6 +164,8 @@ fn render(seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: 
     if let Some(more) = more {
         lines.push(("Store", format!("{}, revision {}", more.store, more.store_revision)));
         lines.push(("Audit log", format!("{} entries", more.audit_size)));
+        let terms = if more.key_terms > 1 { format!(", {} older kept", more.key_terms - 1) } else { String::new() };
+        lines.push(("Keys", format!("made {} ago{terms}", since(more.keys_rotated.as_ref(), view))));
         lines.push(("Started", format!("{} ago", since(more.started.as_ref(), view))));
     }
     pairs(&lines)
@@ -133,8 +173,6 @@ fn render(seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: 
 
 #[cfg(test)]
 mod tests {
-    use coffer_client::proto::QuorumProgress;
-
     use super::*;
 
     #[test]
@@ -148,6 +186,8 @@ mod tests {
             unseal: Some(QuorumProgress { nonce: "n1".into(), received: 1, needed: 3 }),
             version: "0.1.0".into(),
             warnings: vec![],
+            recovery: None,
+            rekey: None,
         };
         let view = View { now: jiff::Timestamp::UNIX_EPOCH, width: None };
         assert_eq!(

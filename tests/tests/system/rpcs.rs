@@ -91,6 +91,13 @@ pub(crate) fn rows() -> Vec<Row> {
         "GrantService"/"DeleteGrant", Only(&[OFFICER]), grants.delete_grant(DeleteGrantRequest { id: "0".repeat(32) });
         "GrantService"/"ListGrants", Only(&[OFFICER, AUDITOR]), grants.list_grants(ListGrantsRequest::default());
 
+        "KeyService"/"RotateKeys", Only(&[ADMIN]), keys.rotate_keys(RotateKeysRequest {});
+        "KeyService"/"GetKeys", Only(&[ADMIN, OFFICER, AUDITOR]), keys.get_keys(GetKeysRequest {});
+        "KeyService"/"StartRewrap", Only(&[ADMIN]), keys.start_rewrap(StartRewrapRequest {});
+        "KeyService"/"StartRekey", Only(&[ADMIN]), keys.start_rekey(StartRekeyRequest { share_count: 3, share_threshold: 2, ..Default::default() });
+        "KeyService"/"SubmitRekeyShare", Anyone, keys.submit_rekey_share(SubmitRekeyShareRequest { share: "coffer-share-none".into(), ..Default::default() });
+        "KeyService"/"CancelRekey", Only(&[ADMIN]), keys.cancel_rekey(CancelRekeyRequest {});
+
         "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
         "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));
         "KvService"/"ListSecrets", Only(&[ADMIN, OFFICER, AUDITOR]), kv.list_secrets(ListSecretsRequest { path: "kv/matrix".into(), ..Default::default() });
@@ -122,6 +129,9 @@ pub(crate) fn rows() -> Vec<Row> {
         "SessionService"/"ListSessions", Only(&[ADMIN, AUDITOR]), sessions.list_sessions(ListSessionsRequest::default());
         "SessionService"/"RevokeSession", Only(&[ADMIN]), sessions.revoke_session(RevokeSessionRequest { id: "0".repeat(32) });
         "SessionService"/"RevokePrincipal", Only(&[ADMIN]), sessions.revoke_principal(RevokePrincipalRequest { principal: "k8s:test/shop/absent".into() });
+
+        "SnapshotService"/"SaveSnapshot", Only(&[ADMIN]), snapshots.save_snapshot(SaveSnapshotRequest::default(), stream);
+        "SnapshotService"/"RestoreSnapshot", Anyone, snapshots.restore_snapshot(tokio_stream::iter([RestoreSnapshotRequest::default()]));
 
         "SystemService"/"GetSealStatus", Anyone, system.get_seal_status(GetSealStatusRequest {});
         "SystemService"/"Init", Anyone, system.init(InitRequest::default());
@@ -178,6 +188,8 @@ fn only_these_rpcs_need_no_session() {
         "AuthService/LoginCertificate",
         "AuthService/LoginPassword",
         "AuthService/LoginWorkload",
+        "KeyService/SubmitRekeyShare",
+        "SnapshotService/RestoreSnapshot",
         "SystemService/GetSealStatus",
         "SystemService/Init",
         "SystemService/Recover",

@@ -36,7 +36,7 @@ const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct Vault {
     pub(crate) server: Server,
     pub(crate) issuer: Arc<Issuer>,
-    fruits: Arc<InitResponse>,
+    pub(crate) fruits: Arc<InitResponse>,
 }
 
 impl Vault {

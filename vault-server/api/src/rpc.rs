@@ -60,6 +60,16 @@ rpcs! {
     GET_STATUS = "SystemService" "GetStatus" Permission(Action::StatusRead), audited: true, tenant: false;
     RECOVER = "SystemService" "Recover" Open, audited: true, tenant: false;
 
+    ROTATE_KEYS = "KeyService" "RotateKeys" Permission(Action::KeysManage), audited: true, tenant: false;
+    GET_KEYS = "KeyService" "GetKeys" Permission(Action::StatusRead), audited: true, tenant: false;
+    START_REWRAP = "KeyService" "StartRewrap" Permission(Action::KeysManage), audited: true, tenant: false;
+    START_REKEY = "KeyService" "StartRekey" Permission(Action::KeysManage), audited: true, tenant: false;
+    SUBMIT_REKEY_SHARE = "KeyService" "SubmitRekeyShare" Open, audited: true, tenant: false;
+    CANCEL_REKEY = "KeyService" "CancelRekey" Permission(Action::KeysManage), audited: true, tenant: false;
+
+    SAVE_SNAPSHOT = "SnapshotService" "SaveSnapshot" Permission(Action::SnapshotSave), audited: true, tenant: false;
+    RESTORE_SNAPSHOT = "SnapshotService" "RestoreSnapshot" Open, audited: true, tenant: false;
+
     LOGIN_WORKLOAD = "AuthService" "LoginWorkload" Login, audited: true, tenant: true;
     LOGIN_PASSWORD = "AuthService" "LoginPassword" Login, audited: true, tenant: true;
     LOGIN_CERTIFICATE = "AuthService" "LoginCertificate" Login, audited: true, tenant: true;

@@ -5,10 +5,12 @@ mod auth;
 mod cluster;
 mod convert;
 mod grant;
+mod keys;
 mod kv;
 mod operator;
 mod policy;
 mod session;
+mod snapshot;
 mod system;
 mod watch;
 
@@ -16,9 +18,10 @@ use std::sync::Arc;
 
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
-    cluster_service_server::ClusterServiceServer, grant_service_server::GrantServiceServer, kv_service_server::KvServiceServer,
-    operator_service_server::OperatorServiceServer, policy_service_server::PolicyServiceServer,
-    session_service_server::SessionServiceServer, system_service_server::SystemServiceServer,
+    cluster_service_server::ClusterServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
+    kv_service_server::KvServiceServer, operator_service_server::OperatorServiceServer,
+    policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
+    snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
     watch_service_server::WatchServiceServer,
 };
 use coffer_secret::SecretString;
@@ -78,6 +81,8 @@ impl Api {
         }
         server
             .add_service(limited!(SystemServiceServer))
+            .add_service(limited!(KeyServiceServer))
+            .add_service(limited!(SnapshotServiceServer))
             .add_service(limited!(AuthServiceServer))
             .add_service(limited!(OperatorServiceServer))
             .add_service(limited!(SessionServiceServer))

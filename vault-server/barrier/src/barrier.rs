@@ -7,17 +7,20 @@ use coffer_core::{
     id::{TenantId, VaultId},
 };
 use coffer_crypto::{derive::Label, key::Key};
-use coffer_store::{Condition, Revision, Store, StoreError, Transaction, Write};
+use coffer_store::{Revision, Store, StoreError, Transaction};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{
     batch::{Batch, Record},
     error::BarrierError,
     feed::Changes,
     key::{PhysicalKey, RecordKey, Scope},
+    keyring::Term,
     listing::{self, Bounds, Child},
     listings::Listings,
     plan::Plan,
     root::Root,
+    seal::Header,
 };
 
 /// Reads and writes the vault's records. Exists only while the vault is unsealed, and owns the keys: dropping it is
@@ -26,11 +29,23 @@ pub struct Barrier {
     store: Arc<dyn Store>,
     root: Arc<Root>,
     listings: Listings,
+    /// Whoever writes goes through; a snapshot closes it for a moment.
+    gate: RwLock<()>,
 }
 
 impl Barrier {
     pub(crate) fn new(store: Arc<dyn Store>, root: Arc<Root>) -> Self {
-        Self { store, root, listings: Listings::default() }
+        Self { store, root, listings: Listings::default(), gate: RwLock::new(()) }
+    }
+
+    /// Waits until writes are let through; they are while this is held.
+    pub(crate) async fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().await
+    }
+
+    /// Waits for the writes under way, and lets no other through while this is held.
+    pub(crate) async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -58,6 +73,11 @@ impl Barrier {
         Ok(self.store.revision().await?)
     }
 
+    /// The seal's header as it is stored now.
+    pub async fn header(&self) -> Result<Header, BarrierError> {
+        Header::load(&*self.store).await?.ok_or_else(|| BarrierError::corrupt("the header is missing"))
+    }
+
     /// Reads a record; `None` where there is none.
     pub async fn get(&self, key: &RecordKey) -> Result<Option<Record>, BarrierError> {
         let mut keyring = self.root.keyring(&*self.store, key.scope()).await?;
@@ -71,6 +91,7 @@ impl Barrier {
 
     /// Writes a batch, all or nothing, durably. Fails with [`BarrierError::Conflict`] where a record is not as expected.
     pub async fn commit(&self, batch: Batch) -> Result<Revision, BarrierError> {
+        let _gate = self.pass().await;
         let mut plan = Plan::new(&self.root, &*self.store, &batch).await?;
         let mut result = self.apply(plan.transaction(&batch)?).await;
         if matches!(result, Err(StoreError::Conflict)) && plan.is_outdated(&self.root, &*self.store).await? {
@@ -151,15 +172,15 @@ impl Barrier {
     /// Adds a term to a scope's keyring: what is written from then on is encrypted under a new key. Fails with
     /// [`BarrierError::Conflict`] where another change of the keyring came first.
     pub async fn add_term(&self, scope: Scope, now: Timestamp) -> Result<Revision, BarrierError> {
-        let (mut record, version) = self.root.read(&*self.store, scope).await?.ok_or(BarrierError::NoScope)?;
-        record.add_term(now)?;
-        let next = version.checked_add(1).ok_or(BarrierError::Internal("a version number"))?;
-        let (value, keyring) = self.root.wrap(scope, &record, next)?;
-        let place = self.root.place(scope);
-        let conditions = vec![Condition::Version(place.clone(), version)];
-        let revision = self.store.commit(Transaction { conditions, writes: vec![Write::Put(place, value)] }).await?;
-        self.root.learn(scope, Arc::new(keyring));
-        Ok(revision)
+        let mut batch = Batch::new();
+        batch.add_term(scope, now);
+        self.commit(batch).await
+    }
+
+    /// The terms of a scope's keyring as it is stored now, the oldest first.
+    pub async fn terms(&self, scope: Scope) -> Result<Vec<Term>, BarrierError> {
+        let (record, _) = self.root.read(&*self.store, scope).await?.ok_or(BarrierError::NoScope)?;
+        Ok(record.terms())
     }
 }
 

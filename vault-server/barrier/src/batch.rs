@@ -29,6 +29,9 @@ pub enum Expect {
     Absent,
     /// Of this version.
     Version(u64),
+    /// Anything, or not there: for the deletion of what is written once and named by nothing else. Re-encryption changes
+    /// the version of such a record, and nothing that it says.
+    Any,
 }
 
 impl Expect {
@@ -57,6 +60,9 @@ pub(crate) struct Step {
 pub(crate) enum ScopeStep {
     Create(TenantId, Timestamp),
     Delete(TenantId),
+    AddTerm(Scope, Timestamp),
+    /// Drops the terms below this number.
+    DropTerms(Scope, u32),
 }
 
 /// Steps in a [`Batch`]: as many as a transaction of the store has room for, beside those of the barrier's own.
@@ -107,6 +113,20 @@ impl Batch {
         self
     }
 
+    /// Adds a term to a scope's keyring: what is written from then on, in this batch too, is encrypted under a new key.
+    /// The batch fails with [`BarrierError::Conflict`] where another change of the keyring comes first.
+    pub fn add_term(&mut self, scope: Scope, now: Timestamp) -> &mut Self {
+        self.scopes.push(ScopeStep::AddTerm(scope, now));
+        self
+    }
+
+    /// Drops the terms of a scope's keyring whose number is below `from`, and never the newest: what is still encrypted
+    /// under one of them cannot be opened again, so they must have been counted ([`Barrier::survey`](crate::Barrier::survey)).
+    pub fn drop_terms(&mut self, scope: Scope, from: u32) -> &mut Self {
+        self.scopes.push(ScopeStep::DropTerms(scope, from));
+        self
+    }
+
     /// Adds the changes of another batch.
     pub fn append(&mut self, mut other: Self) -> &mut Self {
         self.steps.append(&mut other.steps);
@@ -135,22 +155,31 @@ impl Batch {
     pub(crate) fn created(&self) -> impl Iterator<Item = (TenantId, Timestamp)> + '_ {
         self.scopes.iter().filter_map(|step| match step {
             ScopeStep::Create(tenant, now) => Some((*tenant, *now)),
-            ScopeStep::Delete(_) => None,
+            ScopeStep::Delete(_) | ScopeStep::AddTerm(..) | ScopeStep::DropTerms(..) => None,
         })
     }
 
     /// The tenants whose keyring the batch deletes.
     pub(crate) fn deleted(&self) -> impl Iterator<Item = TenantId> + '_ {
         self.scopes.iter().filter_map(|step| match step {
-            ScopeStep::Create(..) => None,
             ScopeStep::Delete(tenant) => Some(*tenant),
+            ScopeStep::Create(..) | ScopeStep::AddTerm(..) | ScopeStep::DropTerms(..) => None,
         })
     }
 
-    /// The scopes whose keyrings the batch makes or needs.
+    /// The scopes whose keyrings get other terms, and how.
+    pub(crate) fn turned(&self) -> impl Iterator<Item = (Scope, &ScopeStep)> + '_ {
+        self.scopes.iter().filter_map(|step| match step {
+            ScopeStep::AddTerm(scope, _) | ScopeStep::DropTerms(scope, _) => Some((*scope, step)),
+            ScopeStep::Create(..) | ScopeStep::Delete(_) => None,
+        })
+    }
+
+    /// The scopes whose keyrings the batch makes, changes or needs.
     pub(crate) fn scopes(&self) -> BTreeSet<Scope> {
         let created = self.created().map(|(tenant, _)| Scope::Tenant(tenant));
-        self.steps.iter().map(|step| step.key.scope()).chain(created).collect()
+        let turned = self.turned().map(|(scope, _)| scope);
+        self.steps.iter().map(|step| step.key.scope()).chain(created).chain(turned).collect()
     }
 
     /// Refuses what the store would understand differently, or not at all.
@@ -169,10 +198,11 @@ impl Batch {
         if self.scopes().len() + self.deleted().count() > BATCH_SCOPES_MAX {
             return Err(BarrierError::Limit("scopes in a batch"));
         }
-        let mut tenants: Vec<_> = self.created().map(|(tenant, _)| tenant).chain(self.deleted()).collect();
-        tenants.sort_unstable();
-        if tenants.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(BarrierError::Internal("a batch names a tenant's keyring twice"));
+        let tenants = self.created().map(|(tenant, _)| tenant).chain(self.deleted()).map(Scope::Tenant);
+        let mut keyrings: Vec<_> = tenants.chain(self.turned().map(|(scope, _)| scope)).collect();
+        keyrings.sort_unstable();
+        if keyrings.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(BarrierError::Internal("a batch names a keyring twice"));
         }
         if self.deleted().any(|tenant| keys.iter().any(|key| key.scope() == Scope::Tenant(tenant))) {
             return Err(BarrierError::Internal("a batch names records of a tenant whose keyring it deletes"));

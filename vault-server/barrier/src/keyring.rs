@@ -1,6 +1,6 @@
 //! Keyrings: one a scope, each with the keys of its records and of their names.
 
-use coffer_core::clock::Timestamp;
+use coffer_core::{clock::Timestamp, id::TenantId};
 use coffer_crypto::{
     derive::{self, Label},
     key::{KEY_BYTES, Key},
@@ -22,14 +22,21 @@ use crate::{
 };
 
 /// Terms in a keyring.
-pub const TERMS_MAX: usize = 1_024;
+pub const TERMS_MAX: usize = coffer_core::limits::KEY_TERMS_MAX;
 
 /// Physical keys of records begin with this; then follows their keyring's id.
-const RECORDS: &[u8] = b"coffer/r/";
+pub(crate) const RECORDS: &[u8] = b"coffer/r/";
+/// They end before this.
+pub(crate) const RECORDS_END: &[u8] = b"coffer/r0";
 
 /// Whether a physical key is a record's.
 pub(crate) fn is_record(key: &[u8]) -> bool {
     key.starts_with(RECORDS)
+}
+
+/// The id of the keyring of the record that stands here.
+pub(crate) fn record_keyring(key: &[u8]) -> Option<&[u8; 16]> {
+    key.strip_prefix(RECORDS)?.first_chunk()
 }
 
 /// Takes the first segment off what follows a parent's physical key: its encrypted name, and the rest.
@@ -105,6 +112,31 @@ impl KeyringRecord {
         self.terms.push(TermRecord { number, key: fresh()?, created: now });
         Ok(())
     }
+
+    /// Whose it is.
+    pub(crate) fn scope(&self) -> Scope {
+        self.tenant.map_or(Scope::System, |id| Scope::Tenant(TenantId::from_bytes(id.into_array())))
+    }
+
+    /// Drops the terms below a number, and never the newest.
+    pub(crate) fn drop_terms(&mut self, from: u32) {
+        let newest = self.terms.last().map_or(0, |term| term.number);
+        self.terms.retain(|term| term.number >= from.min(newest));
+    }
+
+    /// The terms, the oldest first.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        self.terms.iter().map(|term| Term { number: term.number, created: term.created }).collect()
+    }
+}
+
+/// A term of a keyring: a key that records were written under from some day on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it was added.
+    pub created: Timestamp,
 }
 
 /// A keyring in use.
@@ -145,6 +177,15 @@ impl Keyring {
     /// What must hold for a write under this keyring: that it is still the one that is stored.
     pub(crate) fn condition(&self) -> Condition {
         Condition::Version(self.place.clone(), self.version)
+    }
+
+    pub(crate) const fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// The number of the term that writes.
+    pub(crate) fn newest(&self) -> u32 {
+        self.terms.last().map_or(0, |(number, _)| *number)
     }
 
     /// Whether this is where the keyring is stored.
@@ -192,6 +233,21 @@ impl Keyring {
         let name = self.names.open(&[parent.as_bytes()], sealed);
         let name = name.map_err(|_| BarrierError::corrupt("a record's name was moved or changed"))?;
         Ok(name.into_exposed())
+    }
+
+    /// The name of the record that stands at a physical key.
+    pub(crate) fn logical(&self, scope: Scope, physical: &[u8]) -> Result<RecordKey, BarrierError> {
+        let damaged = || BarrierError::corrupt("a record's name");
+        let mut parent = [RECORDS, &self.id].concat();
+        let mut rest = physical.strip_prefix(parent.as_slice()).ok_or_else(damaged)?;
+        let mut key = RecordKey::root(scope);
+        while !rest.is_empty() {
+            let (sealed, below) = split_segment(rest).ok_or_else(damaged)?;
+            key = key.child(self.open_name(&PhysicalKey::new(parent), sealed)?)?;
+            parent = physical.get(..physical.len() - below.len()).unwrap_or_default().to_vec();
+            rest = below;
+        }
+        Ok(key)
     }
 
     /// Encrypts a value for its place, under the newest term.

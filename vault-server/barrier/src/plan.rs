@@ -6,7 +6,7 @@ use coffer_core::clock::Timestamp;
 use coffer_store::{Condition, Store, Transaction, Write};
 
 use crate::{
-    batch::{Batch, Change, Expect, Step},
+    batch::{Batch, Change, Expect, ScopeStep, Step},
     envelope::Place,
     error::BarrierError,
     key::Scope,
@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     keyrings: BTreeMap<Scope, Arc<Keyring>>,
     /// Those that it makes, as they will be stored.
     made: BTreeMap<Scope, (Vec<u8>, Vec<u8>)>,
+    /// Those that get other terms: where they stand, as they will be stored, and their versions before.
+    turned: BTreeMap<Scope, (Vec<u8>, Vec<u8>, u64)>,
     /// Where those that it deletes stand, and their versions.
     deleted: Vec<(Vec<u8>, u64)>,
 }
@@ -32,8 +34,11 @@ impl Plan {
         for (tenant, now) in batch.created() {
             plan.make(root, Scope::Tenant(tenant), now)?;
         }
+        for (scope, step) in batch.turned() {
+            plan.turn(root, store, scope, step).await?;
+        }
         for scope in batch.scopes() {
-            if !plan.made.contains_key(&scope) {
+            if !plan.is_written(scope) {
                 plan.keyrings.insert(scope, root.keyring(store, scope).await?);
             }
         }
@@ -53,6 +58,26 @@ impl Plan {
         Ok(())
     }
 
+    /// Changes a keyring's terms.
+    async fn turn(&mut self, root: &Root, store: &dyn Store, scope: Scope, step: &ScopeStep) -> Result<(), BarrierError> {
+        let (mut record, version) = root.read(store, scope).await?.ok_or(BarrierError::NoScope)?;
+        match step {
+            ScopeStep::AddTerm(_, now) => record.add_term(*now)?,
+            ScopeStep::DropTerms(_, from) => record.drop_terms(*from),
+            ScopeStep::Create(..) | ScopeStep::Delete(_) => return Err(BarrierError::Internal("not a change of terms")),
+        }
+        let next = version.checked_add(1).ok_or(BarrierError::Internal("a version number"))?;
+        let (value, keyring) = root.wrap(scope, &record, next)?;
+        self.keyrings.insert(scope, Arc::new(keyring));
+        self.turned.insert(scope, (root.place(scope), value, version));
+        Ok(())
+    }
+
+    /// Whether the batch itself writes a scope's keyring.
+    fn is_written(&self, scope: Scope) -> bool {
+        self.made.contains_key(&scope) || self.turned.contains_key(&scope)
+    }
+
     /// The keyring of a scope.
     pub(crate) fn keyring(&self, scope: Scope) -> Result<&Keyring, BarrierError> {
         self.keyrings.get(&scope).map(AsRef::as_ref).ok_or(BarrierError::NoScope)
@@ -64,6 +89,9 @@ impl Plan {
         for (scope, keyring) in &self.keyrings {
             if let Some((place, value)) = self.made.get(scope) {
                 transaction.conditions.push(Condition::Absent(place.clone()));
+                transaction.writes.push(Write::Put(place.clone(), value.clone()));
+            } else if let Some((place, value, version)) = self.turned.get(scope) {
+                transaction.conditions.push(Condition::Version(place.clone(), *version));
                 transaction.writes.push(Write::Put(place.clone(), value.clone()));
             } else {
                 // So that nothing is written under an old term, or for a tenant that is gone.
@@ -83,30 +111,32 @@ impl Plan {
     fn add(&self, transaction: &mut Transaction, step: &Step) -> Result<(), BarrierError> {
         let keyring = self.keyring(step.key.scope())?;
         let physical = keyring.physical(&step.key)?.into_bytes();
-        // The condition below makes this the version that the write will have.
-        let version = match step.expect {
-            Expect::Absent => 1,
-            Expect::Version(version) => version.checked_add(1).ok_or(BarrierError::Conflict)?,
-        };
         match &step.change {
             Change::Put(value) => {
+                // The condition below makes this the version that the write will have.
+                let version = match step.expect {
+                    Expect::Absent => 1,
+                    Expect::Version(version) => version.checked_add(1).ok_or(BarrierError::Conflict)?,
+                    Expect::Any => return Err(BarrierError::Internal("a record is written over whatever it is")),
+                };
                 let value = keyring.seal(Place { key: &physical, version }, value.expose())?;
                 transaction.writes.push(Write::Put(physical.clone(), value));
             }
             Change::Delete => transaction.writes.push(Write::Delete(physical.clone())),
             Change::Require => {}
         }
-        transaction.conditions.push(match step.expect {
-            Expect::Absent => Condition::Absent(physical),
-            Expect::Version(version) => Condition::Version(physical, version),
-        });
+        match step.expect {
+            Expect::Absent => transaction.conditions.push(Condition::Absent(physical)),
+            Expect::Version(version) => transaction.conditions.push(Condition::Version(physical, version)),
+            Expect::Any => {}
+        }
         Ok(())
     }
 
     /// Whether a keyring that the plan was made with is no longer the one that is stored. Reads them anew.
     pub(crate) async fn is_outdated(&self, root: &Root, store: &dyn Store) -> Result<bool, BarrierError> {
         let mut outdated = false;
-        for (scope, keyring) in self.keyrings.iter().filter(|(scope, _)| !self.made.contains_key(scope)) {
+        for (scope, keyring) in self.keyrings.iter().filter(|(scope, _)| !self.is_written(**scope)) {
             outdated |= root.reload(store, *scope).await?.condition() != keyring.condition();
         }
         Ok(outdated)
@@ -115,7 +145,7 @@ impl Plan {
     /// Takes note that the transaction was applied.
     pub(crate) fn applied(self, root: &Root, batch: &Batch) {
         for (scope, keyring) in self.keyrings {
-            if self.made.contains_key(&scope) {
+            if self.made.contains_key(&scope) || self.turned.contains_key(&scope) {
                 root.learn(scope, keyring);
             }
         }

@@ -12,7 +12,8 @@ use coffer_crypto::{
     key::Key,
     siv::NamesKey,
 };
-use coffer_store::Store;
+use coffer_secret::SecretBytes;
+use coffer_store::{Entry, Store};
 
 use crate::{
     encoding,
@@ -23,7 +24,9 @@ use crate::{
 };
 
 /// Physical keys of keyrings begin with this; then follows the scope, encrypted.
-const KEYRINGS: &[u8] = b"coffer/k/";
+pub(crate) const KEYRINGS: &[u8] = b"coffer/k/";
+/// They end before this.
+pub(crate) const KEYRINGS_END: &[u8] = b"coffer/k0";
 /// What the root key's own ciphertexts name as their key.
 const ROOT: KeyName = KeyName { keyring: [0; 16], term: 0 };
 
@@ -78,14 +81,36 @@ impl Root {
 
     /// A scope's keyring as it is stored now, and its version.
     pub(crate) async fn read(&self, store: &dyn Store, scope: Scope) -> Result<Option<(KeyringRecord, u64)>, BarrierError> {
-        let place = self.place(scope);
-        let Some(entry) = store.get(&place).await? else { return Ok(None) };
+        let Some(entry) = store.get(&self.place(scope)).await? else { return Ok(None) };
+        Ok(Some((self.unwrap(&entry)?, entry.version)))
+    }
+
+    fn unwrap(&self, entry: &Entry) -> Result<KeyringRecord, BarrierError> {
+        let encoded = self.open(entry)?;
+        encoding::decode(encoded.expose()).map_err(|_| BarrierError::corrupt("a keyring"))
+    }
+
+    fn open(&self, entry: &Entry) -> Result<SecretBytes, BarrierError> {
         if envelope::key_name(&entry.value)? != ROOT {
             return Err(BarrierError::corrupt("a keyring that the root key did not wrap"));
         }
-        let encoded = envelope::open(&self.wrapping, Place { key: &place, version: entry.version }, &entry.value)?;
-        let record = encoding::decode(encoded.expose()).map_err(|_| BarrierError::corrupt("a keyring"))?;
-        Ok(Some((record, entry.version)))
+        envelope::open(&self.wrapping, Place { key: &entry.key, version: entry.version }, &entry.value)
+    }
+
+    /// The keyring that is stored here, whosever it is.
+    pub(crate) fn open_keyring(&self, entry: &Entry) -> Result<(Scope, Keyring), BarrierError> {
+        let record = self.unwrap(entry)?;
+        let scope = record.scope();
+        if entry.key != self.place(scope) {
+            return Err(BarrierError::corrupt("a keyring of another scope"));
+        }
+        Ok((scope, Keyring::new(&record, scope, entry.key.clone(), entry.version)?))
+    }
+
+    /// The stored form of the same keyring as the first write of its key.
+    pub(crate) fn moved(&self, entry: &Entry) -> Result<Vec<u8>, BarrierError> {
+        let encoded = self.open(entry)?;
+        envelope::seal(&self.wrapping, ROOT, Place { key: &entry.key, version: 1 }, encoded.expose())
     }
 
     /// A scope's keyring: as it is known, or else as it is stored.

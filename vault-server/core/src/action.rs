@@ -57,6 +57,10 @@ actions! {
     StatusRead = "status:read" on system,
     /// Seal the vault.
     Seal = "seal" on system,
+    /// Rotate and re-encrypt keys, and begin or cancel the making of new shares.
+    KeysManage = "keys:manage" on system,
+    /// Save a snapshot of everything.
+    SnapshotSave = "snapshot:save" on system,
     /// See operators.
     OperatorsRead = "operators:read" on system,
     /// Create, change and delete operators.

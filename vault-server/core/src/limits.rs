@@ -68,6 +68,12 @@ pub const NEAR_MISSES_MAX: usize = 5;
 
 /// Shares of an unseal key.
 pub const SHARES_MAX: u8 = 16;
+/// Terms of a keyring: keys that records are, or were, written under.
+pub const KEY_TERMS_MAX: usize = 1_024;
+/// Recipients that a snapshot is encrypted to.
+pub const SNAPSHOT_RECIPIENTS_MAX: usize = 16;
+/// How long an attempt to put shares together may take: to unseal, to recover, for new shares.
+pub const QUORUM_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// How long a bootstrap credential lasts.
 pub const BOOTSTRAP_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// How long an operator's session lasts.

@@ -40,11 +40,13 @@ pub enum Label {
     Etags,
     /// Seeds the key that signs verdicts and postures.
     Verdicts,
+    /// Signs snapshots: the seed of an Ed25519 key.
+    Snapshots,
 }
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Root,
         Self::Keyring,
         Self::Names,
@@ -57,6 +59,7 @@ impl Label {
         Self::Idempotency,
         Self::Etags,
         Self::Verdicts,
+        Self::Snapshots,
     ];
 
     /// The label's text, part of the format of what is stored.
@@ -75,6 +78,7 @@ impl Label {
             Self::Idempotency => "coffer/v1/idempotency",
             Self::Etags => "coffer/v1/etags",
             Self::Verdicts => "coffer/v1/verdicts",
+            Self::Snapshots => "coffer/v1/snapshots",
         }
     }
 }

@@ -1,23 +1,28 @@
-//! Encrypting a share to the person who is to hold it: age (<https://age-encryption.org/v1>), X25519 recipients.
+//! Encrypting to people: age (<https://age-encryption.org/v1>), X25519 recipients.
 //!
-//! The answer of Init then holds no share that anybody else could read, and the holder needs nothing of Coffer to
-//! decrypt it: `age --decrypt`.
+//! A share goes to the person who is to hold it. The answer of Init then holds no share that anybody else could read, and
+//! the holder needs nothing of Coffer to decrypt it: `age --decrypt`. A snapshot goes to whoever may restore it.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    io::{self, Write},
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use age::x25519;
 
 /// Characters in a recipient, at most; an X25519 recipient has 62.
 pub const RECIPIENT_CHARS_MAX: usize = 128;
 
-/// Why a share was not encrypted.
+/// Why something was not encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// The text is no X25519 recipient.
     #[error("this is not an age recipient: age1...")]
     Form,
     /// age failed.
-    #[error("the share could not be encrypted")]
+    #[error("nothing could be encrypted")]
     Encrypt,
 }
 
@@ -56,6 +61,75 @@ impl Recipient {
     }
 }
 
+/// A binary age file in the making: what is written comes out encrypted, piece by piece.
+pub struct Encrypting {
+    stream: age::stream::StreamWriter<Pieces>,
+    pieces: Pieces,
+}
+
+impl Encrypting {
+    /// A file that each of these recipients, of whom there is at least one, can decrypt alone.
+    ///
+    /// # Errors
+    /// [`RecipientError::Encrypt`].
+    pub fn to(recipients: &[Recipient]) -> Result<Self, RecipientError> {
+        let recipients = recipients.iter().map(|recipient| &recipient.0 as &dyn age::Recipient);
+        let encryptor = age::Encryptor::with_recipients(recipients).map_err(|_| RecipientError::Encrypt)?;
+        let pieces = Pieces::default();
+        let stream = encryptor.wrap_output(pieces.clone()).map_err(|_| RecipientError::Encrypt)?;
+        Ok(Self { stream, pieces })
+    }
+
+    /// Encrypts what comes next. What is ready is had with [`Self::take`].
+    ///
+    /// # Errors
+    /// [`RecipientError::Encrypt`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), RecipientError> {
+        self.stream.write_all(bytes).map_err(|_| RecipientError::Encrypt)
+    }
+
+    /// What is encrypted so far and was not taken yet.
+    #[must_use]
+    pub fn take(&self) -> Vec<u8> {
+        self.pieces.take()
+    }
+
+    /// The end of the file: without it, the file is known to be cut.
+    ///
+    /// # Errors
+    /// [`RecipientError::Encrypt`].
+    pub fn finish(self) -> Result<Vec<u8>, RecipientError> {
+        self.stream.finish().map(|pieces| pieces.take()).map_err(|_| RecipientError::Encrypt)
+    }
+}
+
+impl fmt::Debug for Encrypting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encrypting")
+    }
+}
+
+/// Encrypted bytes on their way out.
+#[derive(Clone, Default)]
+struct Pieces(Arc<Mutex<Vec<u8>>>);
+
+impl Pieces {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Encrypts `share` to `recipient` (`age1...`), as an armoured age file.
 ///
 /// # Errors
@@ -76,6 +150,26 @@ mod tests {
         assert!(!armoured.contains("coffer-share"));
         assert_eq!(age::decrypt(&holder, armoured.as_bytes()).unwrap(), b"coffer-share-1-0123");
         assert!(age::decrypt(&other, armoured.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn each_recipient_decrypts_a_file_that_was_written_in_pieces() {
+        let identities = [x25519::Identity::generate(), x25519::Identity::generate()];
+        let recipients = identities.each_ref().map(|identity| Recipient(identity.to_public()));
+        let mut encrypting = Encrypting::to(&recipients).unwrap();
+        let (mut file, mut plain) = (Vec::new(), Vec::new());
+        for piece in 0..200_u8 {
+            encrypting.write(&[piece; 1_000]).unwrap();
+            plain.extend_from_slice(&[piece; 1_000]);
+            file.extend(encrypting.take());
+        }
+        let before = file.len();
+        file.extend(encrypting.finish().unwrap());
+        for identity in &identities {
+            assert_eq!(age::decrypt(identity, &file).unwrap(), plain);
+            assert!(age::decrypt(identity, file.get(..before).unwrap()).is_err(), "without its end");
+        }
+        assert!(Encrypting::to(&[]).is_err());
     }
 
     #[test]

@@ -7,17 +7,22 @@
 mod clock;
 mod clusters;
 mod codec;
+mod epoch;
 mod failure;
 mod first;
 mod grants;
 mod idempotency;
+mod keys;
 mod login;
 mod operators;
 mod planned;
 mod pod_keys;
 mod records;
+mod rekey;
+mod rewrap;
 mod secrets;
 mod sessions;
+mod snapshots;
 mod table;
 mod trail;
 mod unsealed;
@@ -26,11 +31,12 @@ mod vault;
 
 pub use clock::SystemClock;
 pub use clusters::{ClusterRuntime, ClusterSettings};
-pub use coffer_barrier::{PhysicalKey, Store, seal::SealKind as VaultSealKind};
+pub use coffer_barrier::{PhysicalKey, Store, Term, seal::SealKind as VaultSealKind};
 pub use coffer_engines::kv;
 pub use failure::Failure;
 pub use grants::NewGrant;
 pub use idempotency::Idempotency;
+pub use keys::Keyring;
 pub use login::{LoginError, WorkloadLogin};
 pub use operators::{NewOperator, etag, hash_password, parse_pins, roles_of};
 pub use planned::{Planned, PolicyChange};
@@ -38,7 +44,10 @@ pub use records::{
     ApiServerRecord, ClusterRecord, GrantRecord, HolderRecord, KeySourceRecord, OperatorRecord, PodCheck, PolicyRecord,
     SessionRecord,
 };
+pub use rekey::{RekeyProgress, RekeyStep};
+pub use rewrap::Rewrap;
 pub use sessions::{Authenticated, NewSession};
+pub use snapshots::{Recipients, RestoredVault, Restoring, SNAPSHOT_PIECES_MAX};
 pub use table::{Change, Row};
 pub use trail::{AuditConfig, Outcome, Record};
 pub use unsealed::{Status, Unsealed};

@@ -175,6 +175,22 @@ pub(crate) struct LogMarkRecord {
     pub(crate) clock: Timestamp,
 }
 
+/// The audit log's epoch, and the snapshot that it began with.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct EpochRecord {
+    pub(crate) epoch: u64,
+    /// The epoch that the snapshot was made in.
+    pub(crate) before: u64,
+    /// When the snapshot was restored.
+    pub(crate) restored: Timestamp,
+    /// What the snapshot says about itself.
+    pub(crate) about: String,
+    /// SHA-256 of its content.
+    #[serde(with = "serde_bytes")]
+    pub(crate) digest: Vec<u8>,
+    pub(crate) entries: u64,
+}
+
 /// The answer to a request that created something, for a repetition of it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct IdempotencyRecord {

@@ -94,6 +94,19 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         }))
     }
 
+    /// Takes note that a record was re-encrypted, if it is one of these rows: it is of another version from then on.
+    pub(crate) fn rewritten(&self, key: &RecordKey, version: u64) {
+        let mut segments = key.segments();
+        let Some(name) = segments.next_back().and_then(|name| std::str::from_utf8(name).ok()) else { return };
+        if key.scope() == self.directory.scope() && segments.eq(self.directory.segments()) {
+            self.write(|rows| {
+                if let Some(row) = rows.get_mut(name) {
+                    row.version = version;
+                }
+            });
+        }
+    }
+
     /// Plans that the row goes; `None` where there is none.
     pub(crate) fn delete(self: &Arc<Self>, batch: &mut Batch, name: &str) -> Result<Option<Change>, Failure>
     where

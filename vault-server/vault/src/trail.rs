@@ -29,7 +29,12 @@ use coffer_core::{
 use coffer_crypto::{key::Key, random, sign::SigningKey};
 use coffer_secret::{SecretArray, SecretBytes};
 
-use crate::{Authenticated, Failure, NewSession, Unsealed, codec, records::LogMarkRecord, unsealed::system_directory};
+use crate::{
+    Authenticated, Failure, NewSession, Unsealed, codec,
+    epoch::Epoch,
+    records::{EpochRecord, LogMarkRecord},
+    unsealed::system_directory,
+};
 
 /// Where pending records are.
 const PENDING: &str = "audit-pending";
@@ -39,8 +44,6 @@ const MARK: &str = "audit-mark";
 const MARK_NAME: &str = "newest";
 /// Records no longer pending that leave the store with the next write.
 const SETTLED_AT_ONCE: usize = 16;
-/// The audit log's epoch: grows where a vault is restored from a copy on purpose.
-const EPOCH: u64 = 1;
 /// How often the log gets a checkpoint, where something was added.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries read at once.
@@ -207,17 +210,24 @@ pub(crate) struct OpenedLog {
 }
 
 /// Opens the log of this vault, and compares it with the store.
-pub(crate) async fn open(config: &AuditConfig, node: &str, barrier: &Barrier, key: &Key) -> Result<OpenedLog, Failure> {
+pub(crate) async fn open(
+    config: &AuditConfig,
+    node: &str,
+    barrier: &Barrier,
+    key: &Key,
+    epoch: &Epoch,
+) -> Result<OpenedLog, Failure> {
     let unusable = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, directory = %config.directory.display(), "the audit log cannot be used");
         Failure::new(Reason::Unavailable, "the audit log cannot be used; the server's log says why")
     };
-    let origin = Origin::new(barrier.vault_id(), node, EPOCH).map_err(|error| unusable(&error))?;
+    let origin = Origin::new(barrier.vault_id(), node, epoch.number).map_err(|error| unusable(&error))?;
     let log_config = LogConfig { stall_file: config.stall_file.clone(), ..LogConfig::new(config.directory.clone(), origin) };
     let signing = SigningKey::from_seed(SecretArray::copied_from(key.expose()));
     let mark: Option<LogMarkRecord> =
         barrier.get(&mark_key()?).await?.map(|record| codec::decode(record.value.expose())).transpose()?;
-    let note = mark.as_ref().map(|mark| mark.checkpoint.clone());
+    // There is none of this epoch yet where the vault was just restored.
+    let note = mark.as_ref().map(|mark| mark.checkpoint.clone()).filter(|note| !note.is_empty());
     let revision = barrier.revision().await?.0;
     let opening = tokio::task::spawn_blocking(move || {
         let (log, opened) = Log::open(log_config, signing)?;
@@ -240,10 +250,26 @@ pub(crate) async fn open(config: &AuditConfig, node: &str, barrier: &Barrier, ke
         }
         tracing::warn!(%rollback, "going to work all the same, as configured");
     }
+    if let Some(restored) = &epoch.restored
+        && log.size() == 0
+    {
+        let Record(first) = restoration(restored)?;
+        log.append(first).await.map_err(|error| unusable(&error))?;
+    }
     Ok(OpenedLog { log: Arc::new(log), not_before: mark.map_or_else(Timestamp::default, |mark| mark.clock) })
 }
 
-fn mark_key() -> Result<RecordKey, Failure> {
+/// The first record of an epoch.
+fn restoration(restored: &EpochRecord) -> Result<Record, Failure> {
+    Ok(Record::event("restore", restored.restored)?
+        .detailed("snapshot", &restored.about)
+        .detailed("snapshot_sha256", hex::encode(&restored.digest))
+        .detailed("entries", restored.entries)
+        .detailed("epoch_before", restored.before)
+        .answered(Outcome::Ok))
+}
+
+pub(crate) fn mark_key() -> Result<RecordKey, Failure> {
     system_directory(MARK)?.child(MARK_NAME).map_err(|_| Failure::internal("a record's name is not one"))
 }
 
@@ -276,7 +302,7 @@ impl Unsealed {
         add_pending(&mut batch, &record.clone().answered(Outcome::Ok))?;
         let settled = self.settled.take();
         for id in &settled {
-            batch.delete(pending_key(*id)?, Expect::Version(1));
+            batch.delete(pending_key(*id)?, Expect::Any);
         }
         match self.barrier.commit(batch).await {
             Ok(_) => Ok(()),
@@ -328,7 +354,7 @@ impl Unsealed {
         let mut batch = Batch::default();
         batch.put(key, Expect::unchanged(before.as_ref()), codec::encode(&mark)?);
         for id in self.settled.take() {
-            batch.delete(pending_key(id)?, Expect::Version(1));
+            batch.delete(pending_key(id)?, Expect::Any);
         }
         self.barrier.commit(batch).await?;
         Ok(signed.note)

@@ -27,12 +27,15 @@ use tokio_util::{
 use crate::{
     Failure, LoginError, Planned, PolicyChange,
     clusters::{ClusterRuntime, ClusterSettings, Runtimes},
+    epoch,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     pod_keys::PodKeys,
     records::{
         BootstrapRecord, ClusterRecord, DenyRecord, GrantRecord, MountRecord, OperatorRecord, PolicyRecord, SessionRecord,
         TenantRecord,
     },
+    rekey::Rekeying,
+    rewrap::Rewrap,
     secrets::SecretChanges,
     sessions::{Authenticated, OpenedTokens},
     table::Table,
@@ -66,6 +69,12 @@ pub struct Unsealed {
     pub(crate) values: ValueHasher,
     pub(crate) log: Arc<Log>,
     pub(crate) settled: Arc<Settled>,
+    /// How far re-encryption has come since the vault went to work.
+    pub(crate) rewrap: watch::Sender<Option<Rewrap>>,
+    /// New shares in the making.
+    pub(crate) rekeying: Mutex<Option<Rekeying>>,
+    /// One snapshot at a time.
+    pub(crate) saving: Mutex<()>,
     /// Requests of which it is not known whether what they wrote is stored.
     pub(crate) doubtful: std::sync::Mutex<BTreeSet<RequestId>>,
     pub(crate) password_queue: Semaphore,
@@ -89,6 +98,8 @@ pub(crate) struct Parts {
     pub(crate) seal: SealKind,
     /// The latest time that the vault is known to have seen.
     pub(crate) not_before: Timestamp,
+    /// The audit log's epoch: sessions of another hold no longer.
+    pub(crate) epoch: u64,
 }
 
 /// A directory of a tenant.
@@ -105,13 +116,15 @@ pub(crate) fn system_directory(name: &str) -> Result<RecordKey, Failure> {
 pub(crate) const TENANTS: &str = "tenant";
 /// Where a tenant's mounts are.
 pub(crate) const MOUNTS: &str = "mount";
+/// Where a tenant's sessions are.
+pub(crate) const SESSIONS: &str = "session";
 /// Where a tenant's bootstrap credential is.
 pub(crate) const BOOTSTRAP_TABLE: &str = "bootstrap";
 
 impl Unsealed {
     /// Reads what the vault keeps about itself.
     pub(crate) async fn open(parts: Parts) -> Result<Arc<Self>, Failure> {
-        let Parts { barrier, clock, log, seal, not_before } = parts;
+        let Parts { barrier, clock, log, seal, not_before, epoch } = parts;
         let tenants = Table::<TenantRecord>::load(&barrier, system_directory(TENANTS)?).await?;
         let tenant = tenants.find(TENANT_DEFAULT).ok_or_else(|| Failure::internal("the default tenant is missing"))?;
         let id = tenant.value.id;
@@ -123,19 +136,22 @@ impl Unsealed {
             clusters: Arc::new(Table::load(&barrier, directory(id, "cluster")?).await?),
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
             policies: Arc::new(Table::load(&barrier, directory(id, "policy")?).await?),
-            sessions: Arc::new(Table::load(&barrier, directory(id, "session")?).await?),
+            sessions: Arc::new(Table::load(&barrier, directory(id, SESSIONS)?).await?),
             denials: Arc::new(Table::load(&barrier, directory(id, "denial")?).await?),
             bootstrap: Arc::new(Table::load(&barrier, directory(id, BOOTSTRAP_TABLE)?).await?),
             repeats: directory(id, "repeat")?,
             runtimes: Arc::new(RwLock::new(BTreeMap::new())),
             keys_of_pods: PodKeys::default(),
-            session_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Sessions).await?, "session"),
+            session_sealer: Sealer::new(&epoch::sessions(derived(Scope::Tenant(id), Label::Sessions).await?, epoch), "session"),
             opened: OpenedTokens::default(),
             page_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Pages).await?, "page"),
             repeat_key: HmacKey::new(derived(Scope::Tenant(id), Label::Idempotency).await?.expose()),
             secret_changes: SecretChanges::default(),
             values: ValueHasher::new(&derived(Scope::Tenant(id), Label::AuditValues).await?),
             settled: Arc::default(),
+            rewrap: watch::Sender::new(None),
+            rekeying: Mutex::new(None),
+            saving: Mutex::new(()),
             doubtful: std::sync::Mutex::default(),
             password_queue: Semaphore::new(PASSWORD_PLACES),
             password_turns: Semaphore::new(PASSWORD_CHECKS_MAX),
@@ -279,6 +295,18 @@ impl Unsealed {
     #[must_use]
     pub fn fingerprint(&self, method: &str, request: &[u8]) -> [u8; 32] {
         self.repeat_key.tag_parts(&[method.as_bytes(), b"\0", request])
+    }
+
+    /// Takes note that a record was re-encrypted.
+    pub(crate) fn rewritten(&self, key: &RecordKey, version: u64) {
+        self.mounts.rewritten(key, version);
+        self.operators.rewritten(key, version);
+        self.clusters.rewritten(key, version);
+        self.grants.rewritten(key, version);
+        self.policies.rewritten(key, version);
+        self.sessions.rewritten(key, version);
+        self.denials.rewritten(key, version);
+        self.bootstrap.rewritten(key, version);
     }
 
     /// Reads all tables again, after a write of which it is not known whether it was done.

@@ -20,7 +20,8 @@ use coffer_secret::SecretString;
 use tokio::sync::Mutex;
 
 use crate::{
-    Failure, first,
+    Failure, epoch, first,
+    rekey::RekeyProgress,
     sessions::bootstrap_record,
     trail::{self, AuditConfig, Outcome, Record},
     unsealed::{Parts, Unsealed},
@@ -79,6 +80,10 @@ pub struct SealStatus {
     pub share_count: u32,
     /// How unsealing stands.
     pub unseal: Progress,
+    /// How letting a new first operator in stands.
+    pub recovery: Progress,
+    /// How making new shares stands, where they are being made.
+    pub rekey: Option<RekeyProgress>,
     /// The server's version.
     pub version: &'static str,
 }
@@ -105,14 +110,16 @@ pub struct Recovery {
 
 /// A vault, whatever its state.
 pub struct Vault {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     config: VaultConfig,
     started: Timestamp,
     unsealed: ArcSwapOption<Unsealed>,
-    header: ArcSwapOption<Header>,
-    unsealing: Mutex<Option<Quorum>>,
-    recovering: Mutex<Option<Quorum>>,
+    pub(crate) header: ArcSwapOption<Header>,
+    pub(crate) unsealing: Mutex<Option<Quorum>>,
+    pub(crate) recovering: Mutex<Option<Quorum>>,
+    /// Held while a vault is made: by Init, or from a snapshot.
+    pub(crate) making: Arc<Mutex<()>>,
 }
 
 impl Vault {
@@ -129,10 +136,12 @@ impl Vault {
             header: ArcSwapOption::new(header.map(Arc::new)),
             unsealing: Mutex::new(None),
             recovering: Mutex::new(None),
+            making: Arc::default(),
             store,
             clock,
             config,
         });
+        vault.clear_broken_restore().await.map_err(VaultError::Work)?;
         vault.unseal_by_file().await?;
         Ok(vault)
     }
@@ -173,12 +182,19 @@ impl Vault {
     /// The seal, as anyone may see it.
     pub async fn seal_status(&self) -> SealStatus {
         let header = self.header.load_full();
+        let vault = self.unsealed.load_full();
+        let rekey = match &vault {
+            Some(vault) => vault.rekey_progress().await,
+            None => None,
+        };
         SealStatus {
             vault: header.as_ref().map(|header| header.vault_id()),
-            sealed: self.unsealed.load().is_none(),
+            sealed: vault.is_none(),
             kind: header.as_ref().map(|header| header.kind()),
             share_count: header.as_ref().and_then(|header| header.share_count()).map_or(0, u32::from),
             unseal: progress(self.unsealing.lock().await.as_ref(), header.as_deref()),
+            recovery: progress(self.recovering.lock().await.as_ref(), header.as_deref()),
+            rekey,
             version: self.config.version,
         }
     }
@@ -189,6 +205,8 @@ impl Vault {
     /// Fails where that was done, or the shares asked for are none that there can be.
     pub async fn init(&self, count: u32, threshold: u32, recipients: Vec<String>, record: Record) -> Result<InitAnswer, Failure> {
         let choice = self.seal_choice(count, threshold, recipients)?;
+        let _one_at_a_time = self.making.lock().await;
+        self.clear_broken_restore().await?;
         let id = || random::bytes().map_err(|_| Failure::internal("no random numbers"));
         let (vault, tenant, mount, now) =
             (VaultId::from_bytes(id()?), TenantId::from_bytes(id()?), MountId::from_bytes(id()?), self.clock.now());
@@ -298,19 +316,14 @@ impl Vault {
                 )),
             };
         }
-        let number = |number| u8::try_from(number).ok().filter(|number| (1..=SHARES_MAX).contains(number));
-        match (number(count), number(threshold)) {
-            (Some(count), Some(threshold)) if threshold <= count && (threshold > 1 || count == 1) => {
-                if !recipients.is_empty() && recipients.len() != usize::from(count) {
-                    return Err(Failure::invalid("there must be one age recipient for each share, or none"));
-                }
-                Ok(SealChoice::Shamir { count, threshold, recipients })
-            }
-            _ => Err(Failure::invalid("shares: 1 to 16; threshold: 2 to the number of shares, or 1 of 1")),
+        let (count, threshold) = share_numbers(count, threshold)?;
+        if !recipients.is_empty() && recipients.len() != usize::from(count) {
+            return Err(Failure::invalid("there must be one age recipient for each share, or none"));
         }
+        Ok(SealChoice::Shamir { count, threshold, recipients })
     }
 
-    async fn unseal_by_file(&self) -> Result<(), VaultError> {
+    pub(crate) async fn unseal_by_file(&self) -> Result<(), VaultError> {
         let (Some(keys), Some(header)) = (&self.config.static_keys, self.header.load_full()) else { return Ok(()) };
         if header.kind() != SealKind::StaticKey {
             return Ok(());
@@ -322,13 +335,15 @@ impl Vault {
 
     async fn go_to_work(&self, barrier: Barrier, seal: SealKind, record: Option<Record>) -> Result<(), Failure> {
         let key = barrier.derived(Scope::System, Label::Audit).await?;
-        let opened = trail::open(&self.config.audit, &self.config.node, &barrier, &key).await?;
+        let epoch = epoch::settle(&barrier).await?;
+        let opened = trail::open(&self.config.audit, &self.config.node, &barrier, &key, &epoch).await?;
         let parts = Parts {
             barrier: Arc::new(barrier),
             clock: Arc::clone(&self.clock),
             log: opened.log,
             seal,
             not_before: opened.not_before,
+            epoch: epoch.number,
         };
         let vault = Unsealed::open(parts).await?;
         let record = match record {
@@ -339,6 +354,15 @@ impl Vault {
         Unsealed::begin_upkeep(&vault);
         self.unsealed.store(Some(vault));
         Ok(())
+    }
+}
+
+/// Numbers of shares that there can be.
+pub(crate) fn share_numbers(count: u32, threshold: u32) -> Result<(u8, u8), Failure> {
+    let number = |number| u8::try_from(number).ok().filter(|number| (1..=SHARES_MAX).contains(number));
+    match (number(count), number(threshold)) {
+        (Some(count), Some(threshold)) if threshold <= count && (threshold > 1 || count == 1) => Ok((count, threshold)),
+        _ => Err(Failure::invalid("shares: 1 to 16; threshold: 2 to the number of shares, or 1 of 1")),
     }
 }
 
@@ -359,7 +383,7 @@ impl From<coffer_barrier::seal::Progress> for Progress {
     }
 }
 
-fn refused_init(error: InitError) -> Failure {
+pub(crate) fn refused_init(error: InitError) -> Failure {
     match error {
         InitError::AlreadyInitialised => Failure::new(Reason::AlreadyInitialised, "the vault is initialised already"),
         InitError::Barrier(error) => error.into(),
@@ -367,7 +391,7 @@ fn refused_init(error: InitError) -> Failure {
     }
 }
 
-fn refused_share(error: QuorumError) -> Failure {
+pub(crate) fn refused_share(error: QuorumError) -> Failure {
     let reason = match error {
         QuorumError::Foreign(_) => Reason::ShareForeign,
         QuorumError::Nonce => Reason::NonceMismatch,
@@ -379,7 +403,7 @@ fn refused_share(error: QuorumError) -> Failure {
     Failure::told(reason, error.to_string())
 }
 
-fn refused_unseal(error: UnsealError) -> Failure {
+pub(crate) fn refused_unseal(error: UnsealError) -> Failure {
     match error {
         UnsealError::Barrier(error) => error.into(),
         error => Failure::told(Reason::ShareForeign, error.to_string()),

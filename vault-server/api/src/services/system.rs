@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use coffer_core::reason::Reason;
 use coffer_proto::v1::{
     GetSealStatusRequest, GetSealStatusResponse, GetStatusRequest, GetStatusResponse, InitRequest, InitResponse, QuorumProgress,
-    RecoverRequest, RecoverResponse, SealKind, SealRequest, SealResponse, UnsealRequest, UnsealResponse,
+    RecoverRequest, RecoverResponse, RekeyProgress, SealKind, SealRequest, SealResponse, UnsealRequest, UnsealResponse,
     system_service_server::SystemService,
 };
 use coffer_secret::SecretString;
-use coffer_vault::{Failure, Outcome, Planned, Progress, Record, SealStatus, VaultSealKind};
+use coffer_vault::{self as vault, Failure, Outcome, Planned, Progress, Record, SealStatus, VaultSealKind};
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert};
@@ -120,23 +120,23 @@ impl SystemService for Api {
 }
 
 impl Api {
-    fn hear_stranger(&self, envelope: &Envelope) -> Result<(), Failure> {
+    pub(super) fn hear_stranger(&self, envelope: &Envelope) -> Result<(), Failure> {
         if self.strangers().turned_away(envelope.peer.address, self.vault().now()) {
             return Err(Failure::new(Reason::Busy, "too many failures from this address: try again in a minute"));
         }
         Ok(())
     }
 
-    fn note_failure(&self, envelope: &Envelope) {
+    pub(super) fn note_failure(&self, envelope: &Envelope) {
         self.strangers().failed(envelope.peer.address, self.vault().now());
     }
 
-    fn is_setup_token(&self, given: &SecretString) -> bool {
+    pub(super) fn is_setup_token(&self, given: &SecretString) -> bool {
         self.config().setup_token.as_ref().is_some_and(|token| token.same(given))
     }
 
     /// Has a refusal recorded before it is answered. While the vault is sealed its log is closed, and there is no record.
-    async fn refuse_stranger<T>(&self, record: Record, failure: Failure) -> Result<T, Failure> {
+    pub(super) async fn refuse_stranger<T>(&self, record: Record, failure: Failure) -> Result<T, Failure> {
         if let Ok(vault) = self.vault().unsealed() {
             vault.append(record.answered(Outcome::Denied(failure.reason))).await?;
         }
@@ -152,6 +152,15 @@ fn quorum(progress: &Progress) -> QuorumProgress {
     QuorumProgress { nonce: progress.nonce.clone(), received: progress.received, needed: progress.needed }
 }
 
+pub(super) fn rekey(rekey: &vault::RekeyProgress) -> RekeyProgress {
+    RekeyProgress {
+        progress: Some(quorum(&rekey.progress)),
+        verifying: rekey.verifying,
+        share_count: rekey.share_count,
+        share_threshold: rekey.share_threshold,
+    }
+}
+
 fn seal_status(status: &SealStatus) -> GetSealStatusResponse {
     let kind = match status.kind {
         None => SealKind::Unspecified,
@@ -165,6 +174,8 @@ fn seal_status(status: &SealStatus) -> GetSealStatusResponse {
         vault_id: status.vault.map(|id| id.to_string()).unwrap_or_default(),
         share_count: status.share_count,
         unseal: Some(quorum(&status.unseal)),
+        recovery: Some(quorum(&status.recovery)),
+        rekey: status.rekey.as_ref().map(rekey),
         version: status.version.to_owned(),
         warnings: if kind == SealKind::StaticKey { vec![STATIC_KEY_WARNING.to_owned()] } else { Vec::new() },
     }
@@ -201,10 +212,15 @@ impl Operation for GetStatus {
 
     async fn run(&self, call: &mut Call) -> Result<Planned<GetStatusResponse>, Failure> {
         let status = call.vault.status().await?;
+        let keyrings = call.vault.keyrings().await?;
+        let newest = keyrings.iter().filter_map(|keyring| keyring.terms.last()).map(|term| term.created).max();
+        let terms = keyrings.iter().map(|keyring| keyring.terms.len()).max().unwrap_or(0);
         Ok(Planned::read(GetStatusResponse {
             store: status.store.to_owned(),
             store_revision: status.store_revision,
             audit_size: status.audit_size,
+            keys_rotated: newest.and_then(convert::time),
+            key_terms: u32::try_from(terms).unwrap_or(u32::MAX),
             ..GetStatusResponse::default()
         }))
     }

@@ -7,7 +7,7 @@ use coffer_crypto::{
     share::ShareSet,
 };
 use coffer_secret::SecretArray;
-use coffer_store::{Condition, Entry, Store, Transaction, Write};
+use coffer_store::{Condition, Entry, Revision, Store, Transaction, Write};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
@@ -19,7 +19,9 @@ use crate::{
 };
 
 /// The header's physical key.
-const PLACE: &[u8] = b"coffer/header";
+pub(crate) const PLACE: &[u8] = b"coffer/header";
+/// The form of a header that was wrapped as another write than it is: one that came out of a snapshot.
+const FORMAT_MOVED: u8 = 2;
 /// What a seal's ciphertext names as its key.
 const SEAL: KeyName = KeyName { keyring: [0; 16], term: 0 };
 
@@ -67,6 +69,8 @@ pub struct Header {
     wrapped: Vec<u8>,
     /// Which write of the header this is.
     version: u64,
+    /// Which write it was when the root key was wrapped.
+    wrapped_as: u64,
 }
 
 impl Header {
@@ -75,26 +79,41 @@ impl Header {
         store.get(PLACE).await?.map(|entry| Self::read(&entry)).transpose()
     }
 
-    /// The form: `format (1 byte) || length (4, big-endian) || public part || wrapped root key`.
+    /// The form: `format (1 byte) || length (4, big-endian) || public part || wrapped root key`. In format 2, which write
+    /// the header was when the root key was wrapped (8 bytes, big-endian) stands behind the format.
     fn read(entry: &Entry) -> Result<Self, BarrierError> {
         let damaged = || BarrierError::corrupt("the header");
-        match entry.value.split_first().ok_or_else(damaged)? {
-            (&FORMAT, rest) => {
-                let (length, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-                let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| damaged())?;
-                let (public, wrapped) = rest.split_at_checked(length).ok_or_else(damaged)?;
-                let Public { vault, seal } = encoding::decode(public).map_err(|_| damaged())?;
-                Ok(Self {
-                    vault: VaultId::from_bytes(vault.into_array()),
-                    description: seal,
-                    public: public.to_vec(),
-                    wrapped: wrapped.to_vec(),
-                    version: entry.version,
-                })
+        let (wrapped_as, rest) = match entry.value.split_first().ok_or_else(damaged)? {
+            (&FORMAT, rest) => (entry.version, rest),
+            (&FORMAT_MOVED, rest) => {
+                let (version, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+                (u64::from_be_bytes(*version), rest)
             }
-            (0, _) => Err(damaged()),
-            (&found, _) => Err(BarrierError::Newer { found }),
-        }
+            (0, _) => return Err(damaged()),
+            (&found, _) => return Err(BarrierError::Newer { found }),
+        };
+        let (length, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| damaged())?;
+        let (public, wrapped) = rest.split_at_checked(length).ok_or_else(damaged)?;
+        let Public { vault, seal } = encoding::decode(public).map_err(|_| damaged())?;
+        Ok(Self {
+            vault: VaultId::from_bytes(vault.into_array()),
+            description: seal,
+            public: public.to_vec(),
+            wrapped: wrapped.to_vec(),
+            version: entry.version,
+            wrapped_as,
+        })
+    }
+
+    /// The header as it is written into an empty store: the root key cannot be wrapped anew without the seal's secret.
+    pub(crate) fn moved(self) -> Self {
+        Self { version: 1, ..self }
+    }
+
+    /// The header in a stored value that was written as the first of its key.
+    pub(crate) fn of_value(value: &[u8]) -> Result<Self, BarrierError> {
+        Self::read(&Entry { key: PLACE.to_vec(), value: value.to_vec(), version: 1, modified: Revision(0) })
     }
 
     /// The header of a seal that is written as `version`.
@@ -111,7 +130,7 @@ impl Header {
         let place = [PLACE, &public].concat();
         let wrapping = derive::derive(secret, Label::Root, vault.as_bytes());
         let wrapped = envelope::seal(&wrapping, SEAL, Place { key: &place, version }, root.expose())?;
-        Ok(Self { vault, description, public, wrapped, version })
+        Ok(Self { vault, description, public, wrapped, version, wrapped_as: version })
     }
 
     /// The root key, for the seal's secret; an error where it is another secret, or the header was changed.
@@ -119,20 +138,28 @@ impl Header {
         envelope::key_name(&self.wrapped)?;
         let place = [PLACE, &self.public].concat();
         let wrapping = derive::derive(secret, Label::Root, self.vault.as_bytes());
-        let root = envelope::open(&wrapping, Place { key: &place, version: self.version }, &self.wrapped)?;
+        let root = envelope::open(&wrapping, Place { key: &place, version: self.wrapped_as }, &self.wrapped)?;
         let root = SecretArray::<KEY_BYTES>::try_from(root.expose());
         root.map(Key::from_array).map_err(|_| BarrierError::corrupt("the root key"))
     }
 
     /// Adds this header's write to a transaction.
-    pub(super) fn write(&self, transaction: &mut Transaction) {
+    pub(crate) fn write(&self, transaction: &mut Transaction) {
         transaction.conditions.push(match self.version {
             1 => Condition::Absent(PLACE.to_vec()),
             version => Condition::Version(PLACE.to_vec(), version - 1),
         });
-        let length = u32::try_from(self.public.len()).unwrap_or(u32::MAX);
-        let value = [&[FORMAT], length.to_be_bytes().as_slice(), &self.public, &self.wrapped].concat();
-        transaction.writes.push(Write::Put(PLACE.to_vec(), value));
+        transaction.writes.push(Write::Put(PLACE.to_vec(), self.value()));
+    }
+
+    /// The header as it is stored.
+    pub(crate) fn value(&self) -> Vec<u8> {
+        let length = u32::try_from(self.public.len()).unwrap_or(u32::MAX).to_be_bytes();
+        if self.wrapped_as == self.version {
+            [&[FORMAT], length.as_slice(), &self.public, &self.wrapped].concat()
+        } else {
+            [&[FORMAT_MOVED], self.wrapped_as.to_be_bytes().as_slice(), &length, &self.public, &self.wrapped].concat()
+        }
     }
 
     /// The vault's id. Not authenticated until the vault is unsealed.

@@ -161,7 +161,7 @@ impl Initialisation {
 }
 
 /// The shares as they are given out: encrypted where there are recipients.
-fn texts(shares: &[Share], recipients: &[String]) -> Result<Vec<SecretString>, InitError> {
+pub(super) fn texts(shares: &[Share], recipients: &[String]) -> Result<Vec<SecretString>, InitError> {
     if recipients.is_empty() {
         return Ok(shares.iter().map(Share::text).collect());
     }

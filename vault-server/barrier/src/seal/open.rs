@@ -50,7 +50,7 @@ impl Barrier {
 }
 
 /// The header as it is stored now, and the root key in it.
-async fn root_of(store: &dyn Store, secret: &SealSecret) -> Result<(Header, Key), UnsealError> {
+pub(super) async fn root_of(store: &dyn Store, secret: &SealSecret) -> Result<(Header, Key), UnsealError> {
     let header = Header::load(store).await?.ok_or(UnsealError::NotInitialised)?;
     let Description::Shamir { shares } = header.description() else { return Err(UnsealError::OtherKind) };
     if !secret.is_of(shares) {

@@ -10,7 +10,7 @@ use coffer_crypto::{
 };
 
 /// How long an attempt may take, from its first share to its last.
-pub const ATTEMPT_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub const ATTEMPT_LIFETIME: Duration = coffer_core::limits::QUORUM_LIFETIME;
 
 /// Why a share was not taken. The attempt stands as before, unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +107,18 @@ impl Quorum {
             .as_ref()
             .map_or((String::new(), 0), |attempt| (attempt.nonce.clone(), u8::try_from(attempt.shares.len()).unwrap_or(u8::MAX)));
         Progress { nonce, received, needed: self.set.threshold() }
+    }
+
+    /// Begins an attempt that has a nonce before its first share. An attempt under way is forgotten.
+    pub fn begin(&mut self, now: Timestamp) -> Result<Progress, RandomError> {
+        self.attempt = Some(Attempt { nonce: fresh_nonce()?, began: now, shares: Vec::new() });
+        Ok(self.progress())
+    }
+
+    /// Whether an attempt is under way.
+    #[must_use]
+    pub fn is_under_way(&self, now: Timestamp) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| now.since(attempt.began) <= ATTEMPT_LIFETIME)
     }
 
     /// Takes a share's text. `nonce` is that of the attempt, and empty for the first share.

@@ -9,6 +9,12 @@ mod listing;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod rekey;
+#[cfg(test)]
+mod rewrap;
+#[cfg(test)]
 mod seal;
+#[cfg(test)]
+mod snapshot;
 #[cfg(test)]
 mod tamper;

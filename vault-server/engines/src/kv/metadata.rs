@@ -33,7 +33,7 @@ impl Kv {
         };
         let current = match expect {
             Expect::Absent => None,
-            Expect::Version(version) => Some(record.etag(version)),
+            Expect::Version(_) | Expect::Any => Some(record.etag()?),
         };
         if etag.is_some() && etag != current {
             return Err(KvError::Etag);
@@ -43,7 +43,7 @@ impl Kv {
         record.cas_required = settings.cas_required;
         let mut batch = Batch::new();
         self.settle(&mut batch, &mut record, now)?;
-        let outcome = record.metadata(record.etag_after(expect), now);
+        let outcome = record.metadata(now)?;
         batch.put(key, expect, encoding::encode(&record)?);
         Ok(Planned { batch, outcome })
     }

@@ -83,12 +83,12 @@ impl Kv {
         let too_many = record.versions.len().saturating_sub(kept);
         for version in record.versions.drain(..too_many) {
             if version.has_value() {
-                batch.delete(self.value_key(record.id, version.number)?, Expect::Version(1));
+                batch.delete(self.value_key(record.id, version.number)?, Expect::Any);
             }
         }
         for version in &mut record.versions {
             if version.has_value() && version.expires.is_some_and(|expires| expires <= now) {
-                batch.delete(self.value_key(record.id, version.number)?, Expect::Version(1));
+                batch.delete(self.value_key(record.id, version.number)?, Expect::Any);
                 version.kept = Kept::Expired;
             }
         }

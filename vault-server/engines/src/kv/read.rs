@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coffer_barrier::{Barrier, BarrierError, Expect, encoding};
+use coffer_barrier::{Barrier, BarrierError, encoding};
 use coffer_core::{clock::Timestamp, path::Path};
 
 use super::{
@@ -54,9 +54,7 @@ impl Kv {
 
     /// What is known about a secret.
     pub async fn metadata(&self, barrier: &Barrier, path: &Path, now: Timestamp) -> Result<Metadata, KvError> {
-        let Found { record, expect, .. } = self.find(barrier, path).await?.ok_or(KvError::NotFound)?;
-        let Expect::Version(version) = expect else { return Err(KvError::NotFound) };
-        Ok(record.metadata(record.etag(version), now))
+        self.find(barrier, path).await?.ok_or(KvError::NotFound)?.record.metadata(now)
     }
 
     /// Names directly below a path (a mount, or a folder), in byte order: those behind `after`, `limit` at most. Nothing

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use coffer_barrier::{Expect, encoding::SecretField};
+use coffer_barrier::encoding::{self, SecretField};
 use coffer_core::{clock::Timestamp, id::SecretId, limits::VERSIONS_KEPT_DEFAULT};
+use coffer_crypto::hash::sha256;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_bytes::Bytes;
 
@@ -103,21 +104,14 @@ impl SecretRecord {
         if self.max_versions == 0 { VERSIONS_KEPT_DEFAULT } else { self.max_versions }
     }
 
-    /// Names the state that is written where `expect` holds now.
-    pub(super) fn etag_after(&self, expect: Expect) -> String {
-        self.etag(match expect {
-            Expect::Absent => 1,
-            Expect::Version(version) => version.saturating_add(1),
-        })
+    /// Names the state: what the record says, and not which write of it this is, which re-encryption and restoring change.
+    pub(super) fn etag(&self) -> Result<String, KvError> {
+        let [digest @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = sha256(encoding::encode(self)?.expose());
+        Ok(format!("{}-{:032x}", self.id, u128::from_be_bytes(digest)))
     }
 
-    /// Names the state that the record has as this version.
-    pub(super) fn etag(&self, version: u64) -> String {
-        format!("{}-{version:x}", self.id)
-    }
-
-    pub(super) fn metadata(&self, etag: String, now: Timestamp) -> Metadata {
-        Metadata {
+    pub(super) fn metadata(&self, now: Timestamp) -> Result<Metadata, KvError> {
+        Ok(Metadata {
             newest_version: self.newest,
             versions: self.versions.iter().map(|version| version.info(now)).collect(),
             settings: Settings {
@@ -126,8 +120,8 @@ impl SecretRecord {
                 cas_required: self.cas_required,
             },
             created: self.created,
-            etag,
-        }
+            etag: self.etag()?,
+        })
     }
 }
 

@@ -69,7 +69,7 @@ impl Kv {
             for number in versions {
                 if let Some(version) = record.version_mut(*number)? {
                     if version.has_value() {
-                        batch.delete(self.value_key(id, *number)?, Expect::Version(1));
+                        batch.delete(self.value_key(id, *number)?, Expect::Any);
                     }
                     version.kept = Kept::Destroyed;
                 }
@@ -84,7 +84,7 @@ impl Kv {
         let Found { key, expect, record } = self.find(barrier, path).await?.ok_or(KvError::NotFound)?;
         let mut batch = Batch::new();
         for version in record.versions.iter().filter(|version| version.has_value()) {
-            batch.delete(self.value_key(record.id, version.number)?, Expect::Version(1));
+            batch.delete(self.value_key(record.id, version.number)?, Expect::Any);
         }
         batch.delete(key, expect);
         Ok(Planned { batch, outcome: () })

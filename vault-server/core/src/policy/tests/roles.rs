@@ -12,6 +12,8 @@ const MATRIX: &[(&str, &[&str], &[&str])] = &[
         &[
             "status:read",
             "seal",
+            "keys:manage",
+            "snapshot:save",
             "operators:read",
             "operators:manage",
             "sessions:read",

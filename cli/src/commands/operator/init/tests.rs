@@ -50,22 +50,3 @@ fn init_with_a_static_key_begins_with_the_login() {
     assert!(text.contains("Next:\n  1. coffer login --method bootstrap"), "{text}");
     assert!(!text.contains("hare"), "{text}");
 }
-
-fn split(text: &str) -> Result<Vec<String>> {
-    let shares = split_shares(&SecretString::copied_from(text), "s.txt")?;
-    Ok(shares.iter().map(|share| share.expose().to_owned()).collect())
-}
-
-#[test]
-fn a_text_may_hold_several_shares() {
-    assert_eq!(split(" coffer-share-a \n\ncoffer-share-b\r\n").unwrap(), ["coffer-share-a", "coffer-share-b"]);
-}
-
-#[test]
-fn what_is_no_share_is_told_before_anything_is_sent() {
-    let encrypted = split("-----BEGIN AGE ENCRYPTED FILE-----\nabc").unwrap_err();
-    assert!(encrypted.next.unwrap().starts_with("age -d"), "names the command that decrypts");
-    assert!(split("\n").unwrap_err().what.contains("no share"));
-    let other = split("hunter2").unwrap_err();
-    assert!(!format!("{other:?}").contains("hunter2"), "{other:?}");
-}
