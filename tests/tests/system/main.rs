@@ -15,4 +15,5 @@ mod rpcs;
 mod stores;
 mod tokens;
 mod vault;
+mod watch;
 mod way;

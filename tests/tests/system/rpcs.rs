@@ -129,7 +129,7 @@ pub(crate) fn rows() -> Vec<Row> {
         "SystemService"/"Recover", Anyone, system.recover(RecoverRequest { share: "coffer-share-none".into(), ..Default::default() });
         "SystemService"/"GetStatus", Only(&[ADMIN, OFFICER, AUDITOR]), system.get_status(GetStatusRequest {});
 
-        "WatchService"/"Watch", Only(&[READER]), watches.watch(WatchRequest { paths: vec![PATH.into()] }, stream);
+        "WatchService"/"Watch", Only(&[READER]), watches.watch(WatchRequest { paths: vec![PATH.into()], ..Default::default() }, stream);
 
         // The last two: they end what the others need.
         "AuthService"/"Logout", Session, auth.logout(LogoutRequest {});

@@ -8,6 +8,7 @@ mod clock;
 mod clusters;
 mod codec;
 mod failure;
+mod figures;
 mod first;
 mod grants;
 mod idempotency;
@@ -23,12 +24,15 @@ mod trail;
 mod unsealed;
 mod upkeep;
 mod vault;
+mod watchers;
 
 pub use clock::SystemClock;
 pub use clusters::{ClusterRuntime, ClusterSettings};
-pub use coffer_barrier::{PhysicalKey, Store, seal::SealKind as VaultSealKind};
+pub use coffer_audit::log::Figures as AuditFigures;
+pub use coffer_barrier::{Store, seal::SealKind as VaultSealKind};
 pub use coffer_engines::kv;
 pub use failure::Failure;
+pub use figures::{ClusterFigures, UnsealedFigures, VaultFigures};
 pub use grants::NewGrant;
 pub use idempotency::Idempotency;
 pub use login::{LoginError, WorkloadLogin};
@@ -38,8 +42,10 @@ pub use records::{
     ApiServerRecord, ClusterRecord, GrantRecord, HolderRecord, KeySourceRecord, OperatorRecord, PodCheck, PolicyRecord,
     SessionRecord,
 };
+pub use secrets::Newest;
 pub use sessions::{Authenticated, NewSession};
 pub use table::{Change, Row};
 pub use trail::{AuditConfig, Outcome, Record};
 pub use unsealed::{Status, Unsealed};
 pub use vault::{InitAnswer, Progress, Recovery, SealStatus, StaticKeys, Vault, VaultConfig, VaultError};
+pub use watchers::Watcher;

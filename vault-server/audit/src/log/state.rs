@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use coffer_core::id::RequestId;
+use coffer_core::{id::RequestId, measure::Durations};
 
 use super::{LogError, RECENT_ENTRIES};
 use crate::{
@@ -92,11 +92,12 @@ impl Visit for Contents {
 pub(super) struct Shared {
     contents: Mutex<Contents>,
     failed: OnceLock<Arc<str>>,
+    pub(super) syncs: Durations,
 }
 
 impl Shared {
-    pub(super) const fn new(contents: Contents) -> Self {
-        Self { contents: Mutex::new(contents), failed: OnceLock::new() }
+    pub(super) fn new(contents: Contents) -> Self {
+        Self { contents: Mutex::new(contents), failed: OnceLock::new(), syncs: Durations::default() }
     }
 
     /// The contents. A panic elsewhere leaves them usable: every change is one that can stand alone.

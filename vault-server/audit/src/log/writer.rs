@@ -1,6 +1,6 @@
 //! The thread that writes the log.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc};
+use std::{fs::File, io, path::PathBuf, sync::Arc, time::Instant};
 
 use coffer_core::id::RequestId;
 use coffer_crypto::sign::SigningKey;
@@ -180,8 +180,10 @@ impl Writer {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let began = Instant::now();
         self.segment.append(lines)?;
         self.segment.sync()?;
+        self.shared.syncs.observe(began.elapsed());
         self.written += lines.len() as u64;
         Ok(())
     }
