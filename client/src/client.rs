@@ -253,6 +253,12 @@ impl Client {
         Ok(Watch::new(answer?.into_inner()))
     }
 
+    /// The connection, with the session: for services that have no method here.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
     services! {
         /// Audit log.
         audit: AuditServiceClient;

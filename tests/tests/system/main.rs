@@ -12,6 +12,7 @@ mod crash;
 mod kubernetes;
 mod leaks;
 mod rpcs;
+mod serve;
 mod stores;
 mod tokens;
 mod vault;
