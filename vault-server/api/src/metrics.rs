@@ -207,10 +207,10 @@ mod tests {
         }
     }
 
-    /// A measurement, and no promise on a machine that does other things: run it with
+    /// A measurement: without optimisation it only notices what is out of all proportion. Run it with
     /// `cargo test --release -p coffer-api --lib -- --ignored --nocapture counting_a_request`.
     #[test]
-    #[ignore = "needs a quiet machine and a release build: a measurement"]
+    #[ignore = "needs a quiet machine: tests/run"]
     fn counting_a_request_takes_less_than_a_microsecond() {
         const REQUESTS: u32 = 1_000_000;
         let metrics = Metrics::default();
@@ -224,6 +224,7 @@ mod tests {
         }
         let each = began.elapsed() / REQUESTS;
         println!("counting a request takes {each:?}");
-        assert!(each < Duration::from_micros(1), "{each:?}");
+        let limit = Duration::from_micros(if cfg!(debug_assertions) { 100 } else { 1 });
+        assert!(each < limit, "{each:?}");
     }
 }
