@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint as Http;
 
 use crate::{
-    Identity, Secret, WATCH_PATHS_MAX, Watch,
+    Identity, ResumeToken, Secret, WATCH_PATHS_MAX, Watch,
     connection::{Connection, SharedToken},
     connector::{Connector, Target},
     endpoint::Endpoint,
@@ -235,13 +235,29 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] for too many or no paths; else as any call.
     pub async fn watch(&self, paths: Vec<String>) -> Result<Watch, Error> {
+        self.watch_from(paths, None).await
+    }
+
+    /// Follows the secrets at these paths, 1 to 128, and is told only what differs from what a token stands for: one of
+    /// an earlier watch of the same paths by the same principal. Any other is answered with [`crate::Event::Resync`].
+    ///
+    /// # Errors
+    /// As [`Client::watch`].
+    pub async fn watch_from(&self, paths: Vec<String>, from: Option<&ResumeToken>) -> Result<Watch, Error> {
         if paths.is_empty() || paths.len() > WATCH_PATHS_MAX {
             return Err(Error::config(format!("a watch has 1 to {WATCH_PATHS_MAX} paths, not {}", paths.len())));
         }
         let mut service = self.watches();
-        let call = service.watch(v1::WatchRequest { paths });
+        let call = service
+            .watch(v1::WatchRequest { paths, resume_token: from.map_or_else(String::new, |token| token.text().to_owned()) });
         let answer = timeout(self.call_timeout, call).await.map_err(|_| Error::deadline())?;
         Ok(Watch::new(answer?.into_inner()))
+    }
+
+    /// The connection, with the session: for services that have no method here.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     services! {

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Backoff, Client, Secret, Session, Watch, error::Error};
+use crate::{Backoff, Client, ResumeToken, Secret, Session, Watch, error::Error};
 
 /// Bytes in a service-account token.
 pub const SERVICE_ACCOUNT_TOKEN_BYTES_MAX: usize = 8_192;
@@ -157,7 +157,15 @@ impl SessionKeeper {
     /// # Errors
     /// As [`Client::watch`] and [`SessionKeeper::ensure`].
     pub async fn watch(&self, paths: &[String]) -> Result<Watch, Error> {
-        self.call(async |client: Client| client.watch(paths.to_vec()).await).await
+        self.watch_from(paths, None).await
+    }
+
+    /// Follows secrets from where an earlier watch of them came to.
+    ///
+    /// # Errors
+    /// As [`Client::watch_from`] and [`SessionKeeper::ensure`].
+    pub async fn watch_from(&self, paths: &[String], from: Option<&ResumeToken>) -> Result<Watch, Error> {
+        self.call(async |client: Client| client.watch_from(paths.to_vec(), from).await).await
     }
 
     async fn attempt<T, C, F>(&self, call: &mut C) -> Result<T, (Error, u64)>

@@ -30,7 +30,7 @@ pub use error::{Blame, Detail, Error};
 pub use identity::{Identity, IdentityError};
 pub use keeper::{SERVICE_ACCOUNT_TOKEN_BYTES_MAX, SessionKeeper, WorkloadLogin};
 pub use secret::Secret;
-pub use watch::{Event, WATCH_PATHS_MAX, Watch};
+pub use watch::{Event, ResumeToken, WATCH_PATHS_MAX, Watch};
 
 /// The generated messages and clients of `coffer.v1`.
 pub use coffer_proto::v1 as proto;

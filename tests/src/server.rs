@@ -103,6 +103,19 @@ impl Server {
         }
     }
 
+    /// Sets one value of the server's configuration that stands in no section, for its next start.
+    pub fn set_root(&mut self, key: &str, value: impl Into<Value>) {
+        self.settings.insert(key.to_owned(), value.into());
+    }
+
+    /// Writes the configuration file, for a server that runs and is to read it again.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_config(&self) -> Result<()> {
+        Ok(fs::write(self.file("coffer.toml"), toml::to_string(&self.settings)?)?)
+    }
+
     /// Takes one value out of the server's configuration, for its next start.
     pub fn unset(&mut self, section: &str, key: &str) {
         if let Some(Value::Table(section)) = self.settings.get_mut(section) {
@@ -166,8 +179,8 @@ impl Server {
                 fs::remove_file(file)?;
             }
         }
+        self.write_config()?;
         let config = self.file("coffer.toml");
-        fs::write(&config, toml::to_string(&self.settings)?)?;
         let mut command = Command::new(&self.program);
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(config);
         Process::start(&mut command, &self.file("log"))

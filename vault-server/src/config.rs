@@ -8,6 +8,9 @@ use std::{
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+/// Seconds that the server may go on accepting connections after it is told to stop.
+pub(crate) const DRAIN_DELAY_SECS_MAX: u64 = 300;
+
 /// What the server is told.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,13 +28,28 @@ pub(crate) struct Config {
     pub(crate) init: Init,
     #[serde(default)]
     pub(crate) log: Log,
+    #[serde(default)]
+    pub(crate) metrics: Metrics,
+    /// Seconds between the word to stop and the end of accepting connections: for whoever routes to this server to hear
+    /// that it is not ready any more.
+    #[serde(default)]
+    pub(crate) drain_delay_secs: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// Where metrics and probes are answered, over plain HTTP; none for nowhere.
+    pub(crate) listen: Option<SocketAddr>,
+    /// A file to write that address into once the server listens.
+    pub(crate) address_file: Option<PathBuf>,
 }
 
 fn default_node() -> String {
     "node-0".to_owned()
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listen {
     /// Where the API is served over TLS; port 0 lets the system choose one.
@@ -42,7 +60,7 @@ pub(crate) struct Listen {
     pub(crate) address_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// Where the server keeps a certificate and CA of its own making.
@@ -60,7 +78,7 @@ fn default_names() -> Vec<String> {
     vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub(crate) enum Store {
     /// In memory: gone with the process.
@@ -94,7 +112,7 @@ fn default_prefix() -> String {
     "/coffer/".to_owned()
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Audit {
     pub(crate) directory: PathBuf,
@@ -105,7 +123,7 @@ pub(crate) struct Audit {
     pub(crate) stall_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub(crate) enum Seal {
     /// Shares held by people.
@@ -115,14 +133,14 @@ pub(crate) enum Seal {
     StaticKey { key_file: PathBuf, previous_key_file: Option<PathBuf> },
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Init {
     /// A file with the token that lets Init come over the network.
     pub(crate) setup_token_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module.
@@ -157,10 +175,37 @@ impl Config {
         if self.node.is_empty() || self.node.len() > 63 || !self.node.chars().all(name) {
             bail!("node: 1 to 63 letters, digits, '-' and '.'");
         }
+        if self.drain_delay_secs > DRAIN_DELAY_SECS_MAX {
+            bail!("drain_delay_secs: 0 to {DRAIN_DELAY_SECS_MAX}");
+        }
         match (&self.tls.directory, &self.tls.certificate, &self.tls.key) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(()),
             _ => bail!("tls: give either 'directory', or 'certificate' and 'key'"),
         }
+    }
+}
+
+impl Config {
+    /// The sections and keys in which another configuration differs, and which are read at the start alone.
+    pub(crate) fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("node", self.node != other.node),
+            ("listen", self.listen != other.listen),
+            ("store", self.store != other.store),
+            ("audit", self.audit != other.audit),
+            ("seal", self.seal != other.seal),
+            ("log.format", self.log.format != other.log.format),
+            ("metrics", self.metrics != other.metrics),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+
+    /// Takes over what does not need a restart.
+    pub(crate) fn take_reloaded(&mut self, other: Self) {
+        self.tls = other.tls;
+        self.init = other.init;
+        self.log.level = other.log.level;
+        self.drain_delay_secs = other.drain_delay_secs;
     }
 }
 
@@ -201,5 +246,22 @@ mod tests {
         let both = MINIMAL.replace("[tls]", "[tls]\ncertificate = \"a\"");
         assert!(parse(&both).is_err());
         assert!(parse(&format!("node = \"a b\"\n{MINIMAL}")).is_err());
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
+        let mut running = parse(MINIMAL).unwrap();
+        let change = |from: &str, to: &str| parse(&MINIMAL.replace(from, to)).unwrap();
+        let same = parse(&format!("drain_delay_secs = 300\n{MINIMAL}\n[log]\nlevel = \"debug\"")).unwrap();
+        assert!(running.needs_restart(&same).is_empty());
+        running.take_reloaded(same);
+        assert_eq!((running.log.level.as_str(), running.drain_delay_secs), ("debug", 300));
+        assert_eq!(running.needs_restart(&change("8200", "8201")), ["listen"]);
+        assert_eq!(running.needs_restart(&change("/coffer/store", "/elsewhere")), ["store"]);
+        assert_eq!(
+            running.needs_restart(&parse(&format!("node = \"b\"\n{MINIMAL}[metrics]\nlisten = \"127.0.0.1:1\"")).unwrap()),
+            ["node", "metrics"]
+        );
+        assert!(parse(&format!("drain_delay_secs = 301\n{MINIMAL}")).is_err());
     }
 }

@@ -4,8 +4,14 @@ mod arguments;
 mod config;
 mod files;
 mod hardening;
+mod log;
+mod metered;
+mod metrics;
+mod process;
+mod reload;
 mod serve;
 mod tls_files;
+mod web;
 
 use std::process::ExitCode;
 
@@ -33,8 +39,8 @@ pub fn run() -> ExitCode {
 
 fn start(arguments: &arguments::Arguments) -> anyhow::Result<()> {
     let config = config::Config::read(&arguments.config)?;
-    serve::start_log(&config.log)?;
+    let log = log::start(&config.log)?;
     hardening::apply().context("the process cannot be hardened")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    runtime.block_on(serve::serve(config))
+    runtime.block_on(serve::serve(&arguments.config, config, log))
 }

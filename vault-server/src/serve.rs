@@ -1,6 +1,6 @@
 //! Wiring: store, vault, API, listeners; and the way down again.
 
-use std::{fs, io::IsTerminal, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use coffer_api::{Api, ApiConfig, listen, tls};
@@ -16,38 +16,39 @@ use coffer_vault::{AuditConfig, StaticKeys, SystemClock, Vault, VaultConfig};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{self, Config, LogFormat},
-    files, tls_files,
+    config::{self, Config},
+    files,
+    log::LogFilter,
+    metered::{Metered, StoreMetrics},
+    metrics::{Metrics, Sources},
+    reload::Running,
+    tls_files, web,
 };
 
 /// How long requests under way may take once the server is told to stop.
-const DRAIN_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(20);
-
-/// Begins to write the log.
-pub(crate) fn start_log(log: &config::Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level).context("log.level")?;
-    let log_to =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let started = match log.format {
-        LogFormat::Text => log_to.with_target(false).try_init(),
-        LogFormat::Json => log_to.json().try_init(),
-    };
-    started.map_err(|error| anyhow!("the log cannot be written: {error}"))
-}
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Serves until a signal says to stop.
-pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("another cipher provider is there already"))?;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let store = open_store(&config.store).await?;
+    let (tasks, stop, end) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    // A place for metrics, before anything is opened that would have to be closed.
+    let web = match config.metrics.listen {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("metrics.listen: {address}"))?),
+        None => None,
+    };
+    let mut store = open_store(&config.store).await?;
+    let store_metrics = Arc::<StoreMetrics>::default();
+    if web.is_some() {
+        store = Arc::new(Metered::new(store, Arc::clone(&store_metrics)));
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let vault = Vault::open(store, clock, vault_config(&config)?).await.context("the vault cannot be opened")?;
     let setup_token = config.init.setup_token_file.as_deref().map(files::read_token).transpose()?;
@@ -66,8 +67,19 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
             None => Ok(()),
         }
     };
-    tasks.spawn(follow_signals(config.tls, certificate, stop.clone())?);
-    if let Some(file) = &config.listen.address_file {
+    let (socket, address_file) = (config.listen.socket.clone(), config.listen.address_file.clone());
+    if let Some(web) = web {
+        let address = web.local_addr()?;
+        if let Some(file) = &config.metrics.address_file {
+            files::write(file, address.to_string().as_bytes(), 0o644)?;
+        }
+        let metrics = Metrics::new(Sources { api: api.clone(), vault: Arc::clone(&vault), store: store_metrics });
+        tasks.spawn(web::serve(web, api.clone(), metrics, tasks.clone(), end.clone()));
+        tracing::info!(%address, "answering for metrics and probes");
+    }
+    let running = Running { path: path.to_owned(), config, certificate, api: api.clone(), log };
+    tasks.spawn(follow_signals(running, stop.clone())?);
+    if let Some(file) = &address_file {
         files::write(file, address.to_string().as_bytes(), 0o644)?;
     }
     let sealed = vault.unsealed().is_err();
@@ -77,25 +89,30 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served.map(drop),
-        () = stop.cancelled() => {
-            tracing::info!("stopping: requests under way are answered first");
-            vault.end_streams();
-            match timeout(DRAIN_TIME_MAX, &mut serving).await {
-                Ok(served) => served.map(drop),
-                Err(_) => {
-                    tracing::warn!("some requests were not done in time");
-                    Ok(())
-                }
-            }
-        }
+        () = stop.cancelled() => finish(serving, &vault).await,
     };
+    api.drain();
     stop.cancel();
     vault.seal().await;
-    if let Some(socket) = &config.listen.socket {
+    end.cancel();
+    if let Some(socket) = &socket {
         drop(fs::remove_file(socket));
     }
     tracing::info!("stopped");
     served.context("serving failed")
+}
+
+/// Lets streams end, and requests under way, for as long as that may take.
+async fn finish<T, E>(serving: impl Future<Output = Result<T, E>>, vault: &Vault) -> Result<(), E> {
+    tracing::info!("stopping: requests under way are answered first");
+    vault.end_streams();
+    match timeout(DRAIN_TIME_MAX, serving).await {
+        Ok(served) => served.map(drop),
+        Err(_) => {
+            tracing::warn!("some requests were not done in time");
+            Ok(())
+        }
+    }
 }
 
 fn vault_config(config: &Config) -> anyhow::Result<VaultConfig> {
@@ -162,12 +179,8 @@ fn bind_local(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// SIGTERM and SIGINT stop the server; SIGHUP, and time, have it read its certificate again.
-fn follow_signals(
-    tls: config::Tls,
-    certificate: Arc<tls::ServerCertificate>,
-    stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = ()>> {
+/// SIGTERM and SIGINT stop the server, SIGHUP has it read its configuration again, and time its certificate.
+fn follow_signals(mut running: Running, stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
@@ -176,16 +189,23 @@ fn follow_signals(
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = terminate.recv() => return stop.cancel(),
-                _ = interrupt.recv() => return stop.cancel(),
-                _ = hang_up.recv() => {}
-                _ = renew.tick() => {}
-            }
-            let replaced = tls_files::load(&tls).and_then(|pair| Ok(certificate.replace(&pair.chain, &pair.key)?));
-            match replaced {
-                Ok(()) => tracing::info!("the certificate was read again"),
-                Err(error) => tracing::error!(error = %format!("{error:#}"), "the certificate cannot be read; the old one stays"),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => running.reload(),
+                _ = renew.tick() => running.renew_certificate(),
             }
         }
+        running.api.drain();
+        let delay = Duration::from_secs(running.config.drain_delay_secs);
+        if !delay.is_zero() {
+            tracing::info!(delay_secs = delay.as_secs(), "about to stop: not ready any more, and requests go on being answered");
+            tokio::select! {
+                () = sleep(delay) => {}
+                // Whoever says it twice does not want to wait.
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        stop.cancel();
     })
 }

@@ -178,7 +178,7 @@ impl State {
 }
 
 fn event(kind: v1::WatchEvent, path: &str, version: u64) -> Vec<u8> {
-    v1::WatchResponse { event: kind.into(), path: path.to_owned(), version }.encode_to_vec()
+    v1::WatchResponse { event: kind.into(), path: path.to_owned(), version, ..Default::default() }.encode_to_vec()
 }
 
 fn message(message: &impl Message) -> Answer {

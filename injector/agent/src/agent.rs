@@ -138,6 +138,8 @@ impl Agent {
     pub(crate) fn announce(&mut self, path: &str, version: u64) -> bool {
         if self.withdrawn.remove(&newest(path)) {
             tracing::info!(path, version, "there again");
+            // It may have been made anew, with a version of the same number.
+            return true;
         }
         self.version(path) != Some(version)
     }

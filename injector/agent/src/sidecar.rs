@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::BTreeSet, future::pending, time::Duration};
 
-use coffer_client::{Backoff, Error, Event, Watch};
+use coffer_client::{Backoff, Error, Event, ResumeToken, Watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
@@ -18,8 +18,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A watch that lasted this long was a good one: the next failure waits as if it were the first.
 const GOOD_WATCH: Duration = Duration::from_secs(60);
-/// How long to wait for more events after one, so that many changes at once are one swap.
-const QUIET: Duration = Duration::from_millis(50);
+/// How long to wait for more events after one, so that changes at once are one swap. What the vault tells together comes
+/// within a millisecond; whoever waits for a new value waits for this, too.
+const QUIET: Duration = Duration::from_millis(5);
 /// Events taken together at most.
 const BURST_MAX: usize = 1_024;
 
@@ -46,9 +47,10 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
     }
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let mut poll_at = next_poll(agent);
+    let mut resume = None;
     loop {
         let began = Instant::now();
-        let end = follow(agent, &paths).await;
+        let end = follow(agent, &paths, &mut resume).await;
         if began.elapsed() >= GOOD_WATCH {
             backoff.reset();
             poll_at = next_poll(agent);
@@ -111,9 +113,9 @@ async fn begin(agent: &mut Agent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Follows changes until that ends; says why it did.
-async fn follow(agent: &mut Agent, paths: &[String]) -> String {
-    let mut watch = match agent.keeper.watch(paths).await {
+/// Follows changes until that ends; says why it did. `resume` stands for what the files have of what was told.
+async fn follow(agent: &mut Agent, paths: &[String], resume: &mut Option<ResumeToken>) -> String {
+    let mut watch = match agent.keeper.watch_from(paths, resume.as_ref()).await {
         Ok(watch) => watch,
         Err(error) => return told(&error),
     };
@@ -134,7 +136,7 @@ async fn follow(agent: &mut Agent, paths: &[String]) -> String {
         let first = tokio::select! {
             event = watch.next() => event,
             () = renewal => {
-                match renew(agent, paths).await {
+                match renew(agent, paths, resume.as_ref()).await {
                     Ok(Some(fresh)) => watch = fresh,
                     Ok(None) => {}
                     Err(error) => return told(&error),
@@ -145,6 +147,9 @@ async fn follow(agent: &mut Agent, paths: &[String]) -> String {
         let batch = gather(&mut watch, first).await;
         if let Err(why) = handle(agent, paths, &batch.events).await {
             return why;
+        }
+        if let Some(token) = watch.resume_token() {
+            *resume = Some(token.clone());
         }
         if batch.events.contains(&Event::SessionEnd) {
             agent.keeper.forget().await;
@@ -157,13 +162,13 @@ async fn follow(agent: &mut Agent, paths: &[String]) -> String {
 }
 
 /// Logs in anew; gives a watch of the new session, or nothing where the old one goes on.
-async fn renew(agent: &Agent, paths: &[String]) -> Result<Option<Watch>, Error> {
+async fn renew(agent: &Agent, paths: &[String], from: Option<&ResumeToken>) -> Result<Option<Watch>, Error> {
     let before = agent.keeper.client().session_token();
     agent.keeper.ensure().await?;
     let after = agent.keeper.client().session_token();
     match before.is_some_and(|before| after.is_some_and(|after| before.same(&after))) {
         true => Ok(None),
-        false => agent.keeper.watch(paths).await.map(Some),
+        false => agent.keeper.watch_from(paths, from).await.map(Some),
     }
 }
 

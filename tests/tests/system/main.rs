@@ -16,10 +16,12 @@ mod kubernetes;
 mod leaks;
 mod power;
 mod rpcs;
+mod serve;
 mod snapshots;
 mod stores;
 mod tokens;
 mod vault;
+mod watch;
 mod way;
 
 /// Whether tests that repeat something at random do it ten times as often: `tests/run --long`.

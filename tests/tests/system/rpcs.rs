@@ -8,6 +8,7 @@ use coffer_tests::issuer::{Issuer, Pod};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::{Request, Status};
+use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     audit::WITHOUT_RECORD,
@@ -55,11 +56,14 @@ macro_rules! rows {
             rpc: concat!($service, "/", $rpc),
             access: $access,
             call: |client, id| Box::pin(async move {
-                let answer = client.$client().$method(named($message, &id)).await;
+                let answer = rows!(# client $client).$method(named($message, &id)).await;
                 rows!(@ answer $($stream)?)
             }),
         }),*]
     };
+    // Not one of Coffer's own services.
+    (# $client:ident health) => { HealthClient::new($client.connection()) };
+    (# $client:ident $service:ident) => { $client.$service() };
     (@ $answer:ident) => { $answer.map(drop) };
     // A stream has answered with its first message.
     (@ $answer:ident stream) => { $answer?.into_inner().message().await.map(drop) };
@@ -139,7 +143,10 @@ pub(crate) fn rows() -> Vec<Row> {
         "SystemService"/"Recover", Anyone, system.recover(RecoverRequest { share: "coffer-share-none".into(), ..Default::default() });
         "SystemService"/"GetStatus", Only(&[ADMIN, OFFICER, AUDITOR]), system.get_status(GetStatusRequest {});
 
-        "WatchService"/"Watch", Only(&[READER]), watches.watch(WatchRequest { paths: vec![PATH.into()] }, stream);
+        "grpc.health.v1.Health"/"Check", Anyone, health.check(HealthCheckRequest::default());
+        "grpc.health.v1.Health"/"Watch", Anyone, health.watch(HealthCheckRequest::default(), stream);
+
+        "WatchService"/"Watch", Only(&[READER]), watches.watch(WatchRequest { paths: vec![PATH.into()], ..Default::default() }, stream);
 
         // The last two: they end what the others need.
         "AuthService"/"Logout", Session, auth.logout(LogoutRequest {});
@@ -169,11 +176,15 @@ fn verdict(answer: &Result<(), Status>) -> &'static str {
 
 #[test]
 fn every_rpc_of_the_protocol_has_a_row() -> Result<()> {
-    let set = FileDescriptorSet::decode(coffer_proto::DESCRIPTORS)?;
-    let services = set.file.iter().filter(|file| file.package() == "coffer.v1").flat_map(|file| &file.service);
-    let rpcs: BTreeSet<_> = services
-        .flat_map(|service| service.method.iter().map(|method| format!("{}/{}", service.name(), method.name())))
-        .collect();
+    let mut rpcs = BTreeSet::new();
+    for (descriptors, package, prefix) in
+        [(coffer_proto::DESCRIPTORS, "coffer.v1", ""), (FILE_DESCRIPTOR_SET, "grpc.health.v1", "grpc.health.v1.")]
+    {
+        let set = FileDescriptorSet::decode(descriptors)?;
+        for service in set.file.iter().filter(|file| file.package() == package).flat_map(|file| &file.service) {
+            rpcs.extend(service.method.iter().map(|method| format!("{prefix}{}/{}", service.name(), method.name())));
+        }
+    }
     let rows: Vec<_> = rows().iter().map(|row| row.rpc.to_owned()).collect();
     assert_eq!(rows.len(), rpcs.len(), "a row twice, or one too few");
     assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), rpcs);
@@ -194,6 +205,8 @@ fn only_these_rpcs_need_no_session() {
         "SystemService/Init",
         "SystemService/Recover",
         "SystemService/Unseal",
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Watch",
     ];
     assert_eq!(open, golden.into_iter().collect());
 }

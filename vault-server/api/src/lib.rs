@@ -5,6 +5,8 @@
 //! connections.
 
 pub mod listen;
+pub mod metrics;
+mod observe;
 mod page;
 mod peer;
 mod pipeline;
@@ -14,4 +16,4 @@ mod status;
 mod strangers;
 pub mod tls;
 
-pub use services::{Api, ApiConfig};
+pub use services::{Api, ApiConfig, Health};

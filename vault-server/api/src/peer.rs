@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection, before any credential.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use coffer_crypto::hash;
 use tokio::{
@@ -10,6 +13,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::metrics::Metrics;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,24 @@ pub(crate) struct Connection<S> {
     pub(crate) peer: Peer,
     /// The place it takes among the connections there may be, until it ends.
     pub(crate) _place: Option<OwnedSemaphorePermit>,
+    /// Counts it for as long as it is open.
+    pub(crate) _open: Option<Open>,
+}
+
+/// A connection that is open, for the metrics.
+pub(crate) struct Open(Arc<Metrics>);
+
+impl Open {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.add_one();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.take_one();
+    }
 }
 
 impl<S> Connected for Connection<S> {

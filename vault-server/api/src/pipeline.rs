@@ -211,6 +211,7 @@ impl Api {
         match opened {
             Ok(who) => {
                 record.caller(&who);
+                tracing::Span::current().record("caller", who.claims.holder.kind());
                 Ok(Call { vault, who, record })
             }
             // A good session is heard from any address: others' failures must not shut its holder out.

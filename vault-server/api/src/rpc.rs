@@ -19,7 +19,7 @@ pub enum Access {
 /// One RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rpc {
-    /// The service's name, without the package.
+    /// The service's name, without the package where that is `coffer.v1`.
     pub service: &'static str,
     /// The method's name.
     pub method: &'static str,
@@ -36,7 +36,8 @@ impl Rpc {
     /// The name that gRPC and the audit log use: `coffer.v1.KvService/GetSecret`.
     #[must_use]
     pub fn full_name(&self) -> String {
-        format!("coffer.v1.{}/{}", self.service, self.method)
+        let package = if self.service.contains('.') { "" } else { "coffer.v1." };
+        format!("{package}{}/{}", self.service, self.method)
     }
 }
 
@@ -120,4 +121,7 @@ rpcs! {
 
     TAIL_AUDIT = "AuditService" "TailAudit" Permission(Action::AuditRead), audited: true, tenant: false;
     GET_CHECKPOINT = "AuditService" "GetCheckpoint" Permission(Action::AuditRead), audited: true, tenant: false;
+
+    HEALTH_CHECK = "grpc.health.v1.Health" "Check" Open, audited: false, tenant: false;
+    HEALTH_WATCH = "grpc.health.v1.Health" "Watch" Open, audited: false, tenant: false;
 }

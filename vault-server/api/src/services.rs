@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod convert;
 mod grant;
+mod health;
 mod keys;
 mod kv;
 mod operator;
@@ -14,8 +15,12 @@ mod snapshot;
 mod system;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
+use arc_swap::ArcSwapOption;
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
     cluster_service_server::ClusterServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
@@ -26,9 +31,13 @@ use coffer_proto::v1::{
 };
 use coffer_secret::SecretString;
 use coffer_vault::Vault;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tonic::transport::{Server, server::Router};
+use tonic_health::pb::health_server::HealthServer;
 
-use crate::strangers::Strangers;
+pub use self::health::Health;
+use crate::{metrics::Metrics, strangers::Strangers};
 
 /// Bytes in a request: the largest secret, and room for names.
 pub(crate) const REQUEST_BYTES_MAX: usize = 2 << 20;
@@ -48,30 +57,74 @@ pub struct Api(Arc<Inner>);
 
 struct Inner {
     vault: Arc<Vault>,
-    config: ApiConfig,
+    setup_token: ArcSwapOption<SecretString>,
     strangers: Strangers,
+    metrics: Arc<Metrics>,
+    draining: AtomicBool,
+    health_watches: Arc<Semaphore>,
+    tasks: TaskTracker,
 }
 
 impl Api {
     /// The API of this vault.
     #[must_use]
     pub fn new(vault: Arc<Vault>, config: ApiConfig) -> Self {
-        Self(Arc::new(Inner { vault, config, strangers: Strangers::default() }))
+        Self(Arc::new(Inner {
+            vault,
+            setup_token: ArcSwapOption::new(config.setup_token.map(Arc::new)),
+            strangers: Strangers::default(),
+            metrics: Arc::default(),
+            draining: AtomicBool::new(false),
+            health_watches: Arc::new(Semaphore::new(health::HEALTH_WATCHES_MAX)),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// What is counted of requests, connections and logins.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Replaces the token that lets Init come from elsewhere than the local socket.
+    pub fn set_setup_token(&self, token: Option<SecretString>) {
+        self.0.setup_token.store(token.map(Arc::new));
+    }
+
+    /// Whether requests are answered.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let vault = self.vault();
+        let (initialised, sealed) = (vault.initialised(), vault.unsealed().is_err());
+        Health { initialised, sealed, draining: self.0.draining.load(Ordering::Relaxed) }
+    }
+
+    /// Says to whoever asks about health that the server is about to stop. Requests go on being answered.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn vault(&self) -> &Arc<Vault> {
         &self.0.vault
     }
 
-    pub(crate) fn config(&self) -> &ApiConfig {
-        &self.0.config
+    pub(crate) fn is_setup_token(&self, given: &SecretString) -> bool {
+        self.0.setup_token.load().as_ref().is_some_and(|token| token.same(given))
+    }
+
+    pub(crate) fn health_watches(&self) -> &Arc<Semaphore> {
+        &self.0.health_watches
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
     }
 
     pub(crate) fn strangers(&self) -> &Strangers {
         &self.0.strangers
     }
 
-    pub(crate) fn add_to(&self, mut server: Server) -> Router {
+    pub(crate) fn add_to<L: Clone>(&self, mut server: Server<L>) -> Router<L> {
         macro_rules! limited {
             ($service:ident) => {
                 $service::new(self.clone())
@@ -92,6 +145,7 @@ impl Api {
             .add_service(limited!(KvServiceServer))
             .add_service(limited!(WatchServiceServer))
             .add_service(limited!(AuditServiceServer))
+            .add_service(limited!(HealthServer))
     }
 }
 

@@ -27,6 +27,13 @@ pub(crate) fn status(failure: &Failure, request_id: &str) -> Status {
     Status::with_details(code, message, details.encode_to_vec().into())
 }
 
+/// The code of the reason that a status tells.
+pub(crate) fn reason(status: &Status) -> Option<String> {
+    let details = RpcStatus::decode(status.details()).ok()?;
+    let info = details.details.iter().find(|detail| detail.type_url == ERROR_INFO)?;
+    ErrorInfo::decode(info.value.as_slice()).ok().map(|info| info.reason)
+}
+
 /// The name of [`ErrorInfo`].
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 
@@ -91,6 +98,8 @@ mod tests {
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("NOT_FOUND_OR_DENIED", DOMAIN));
         assert_eq!((info.metadata["request_id"].as_str(), info.metadata["retryable"].as_str()), ("some-id", "false"));
         assert_eq!(info.metadata.len(), 2);
+        assert_eq!(reason(&status).as_deref(), Some("NOT_FOUND_OR_DENIED"));
+        assert_eq!(reason(&Status::internal("no details")), None);
     }
 
     #[test]

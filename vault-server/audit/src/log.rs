@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use coffer_core::id::RequestId;
+use coffer_core::{id::RequestId, measure::DurationsRead};
 use coffer_crypto::sign::SigningKey;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -144,6 +144,19 @@ pub enum Rollback {
     },
 }
 
+/// How a log is doing.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Entries in it.
+    pub entries: u64,
+    /// What waits for the writer: records, at most [`QUEUE_RECORDS_MAX`].
+    pub waiting: usize,
+    /// How long it took to make records durable, many at once.
+    pub syncs: DurationsRead,
+    /// Whether it has failed, so that nothing is answered any more.
+    pub failed: bool,
+}
+
 /// Where a record is: it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
@@ -247,6 +260,17 @@ impl Log {
             drop(answer.await);
         }
         self.commands.closed().await;
+    }
+
+    /// Figures for operators.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            entries: self.size(),
+            waiting: self.commands.max_capacity().saturating_sub(self.commands.capacity()),
+            syncs: self.shared.syncs.read(),
+            failed: self.shared.check().is_err(),
+        }
     }
 
     /// How many entries are durable.

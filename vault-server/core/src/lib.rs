@@ -10,6 +10,7 @@ pub mod action;
 pub mod clock;
 pub mod id;
 pub mod limits;
+pub mod measure;
 pub mod path;
 pub mod policy;
 pub mod principal;

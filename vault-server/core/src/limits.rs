@@ -93,5 +93,13 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
 pub const WATCH_PATHS_MAX: usize = 128;
 /// How often a watch says that it lives.
 pub const WATCH_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Watches at once.
+pub const WATCHERS_MAX: usize = 16_384;
+/// Watches at once of one principal, in all its sessions.
+pub const WATCHERS_PER_PRINCIPAL_MAX: usize = 4_096;
+/// Watches at once of one session.
+pub const WATCHERS_PER_SESSION_MAX: usize = 16;
+/// Events of a watch that wait for a slow reader; what happens then is told as the newest state only.
+pub const WATCH_EVENTS_WAITING_MAX: usize = 16;
 /// Entries of the audit log to begin before its end, at most.
 pub const AUDIT_LAST_MAX: u64 = 10_000;

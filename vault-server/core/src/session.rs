@@ -95,6 +95,16 @@ impl Holder {
         }
     }
 
+    /// The kind, in a word: for logs, which name nobody.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Workload { .. } => "workload",
+            Self::Operator { .. } => "operator",
+            Self::Bootstrap => "bootstrap",
+        }
+    }
+
     /// How long a session of this kind lasts, at most.
     #[must_use]
     pub const fn lifetime_max(&self) -> std::time::Duration {

@@ -140,6 +140,12 @@ impl PodCache {
         }
     }
 
+    /// How many pods are known, those included that were not seen yet.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        self.index().pods()
+    }
+
     /// The UID of the cluster, once it is known: to be kept for [`Known`].
     #[must_use]
     pub fn cluster_uid(&self) -> Option<String> {

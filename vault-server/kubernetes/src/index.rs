@@ -166,6 +166,10 @@ impl Index {
         if self.foreign { Some(self.pods.len()) } else { Some(self.missing).filter(|missing| *missing > 0) }
     }
 
+    pub(crate) fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
     pub(crate) const fn synced(&self) -> bool {
         self.synced
     }

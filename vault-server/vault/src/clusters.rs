@@ -348,7 +348,7 @@ impl Unsealed {
                 api_server: record.api_server,
                 pod_check: record.pod_check,
             };
-            match ClusterRuntime::resume(&settings, &*self.clock, &self.pod_losses).await {
+            match ClusterRuntime::resume(&settings, &*self.clock, &self.session_losses).await {
                 Ok(runtime) => {
                     self.runtimes.write().unwrap_or_else(PoisonError::into_inner).insert(id, runtime);
                 }

@@ -1,22 +1,26 @@
 //! The kv engine's secrets, and telling of their changes.
 
+use std::time::Duration;
+
 use coffer_barrier::{BarrierError, PhysicalKey};
-use coffer_core::{path::Path, principal::Principal, reason::Reason};
+use coffer_core::{clock::Timestamp, path::Path, principal::Principal, reason::Reason};
 use coffer_engines::kv::{Kv, KvError, Metadata, NamesPage, PutRequest, Secret, SettingsChange, VersionInfo, VersionState};
-use tokio::sync::broadcast;
+use coffer_secret::SecretBytes;
 
-use crate::{Authenticated, Failure, Planned, PolicyChange, Record, Unsealed};
+use crate::{Authenticated, Failure, Planned, PolicyChange, Record, Unsealed, watchers::Watcher};
 
-/// Changes that wait for a slow watcher before it is told that it missed some.
-const CHANGES_MAX: usize = 1_024;
+/// How long to wait before the store's changes are followed again after an error.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
-/// Which secrets change, by the store's name of them.
-pub(crate) struct SecretChanges(broadcast::Sender<PhysicalKey>);
-
-impl Default for SecretChanges {
-    fn default() -> Self {
-        Self(broadcast::Sender::new(CHANGES_MAX))
-    }
+/// The newest version of a secret that can be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// The number.
+    pub version: u64,
+    /// When it was written: tells a secret that was destroyed and made anew from the one before.
+    pub created: Timestamp,
+    /// When it expires; none for never.
+    pub expires: Option<Timestamp>,
 }
 
 impl From<KvError> for Failure {
@@ -128,51 +132,79 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where the store does.
-    pub async fn newest_version(&self, path: &Path) -> Result<Option<u64>, Failure> {
+    pub async fn newest_version(&self, path: &Path) -> Result<Option<Newest>, Failure> {
         match self.kv(path)?.metadata(&self.barrier, path, self.now()).await {
             Ok(metadata) => {
                 let newest = metadata.versions.iter().find(|version| version.version == metadata.newest_version);
-                Ok(newest.filter(|version| version.state == VersionState::Live).map(|version| version.version))
+                Ok(newest.filter(|version| version.state == VersionState::Live).map(|newest| Newest {
+                    version: newest.version,
+                    created: newest.created,
+                    expires: newest.expires,
+                }))
             }
             Err(KvError::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The store's name of a secret, as [`Self::secret_changes`] has it.
+    /// Begins to watch secrets. Look at each after this, not before: a change between the two would be missed.
     ///
     /// # Errors
-    /// Fails where there is no such mount.
-    pub async fn secret_key(&self, path: &Path) -> Result<PhysicalKey, Failure> {
-        Ok(self.barrier.physical(&self.kv(path)?.name_key(path)?).await?)
+    /// Fails where there is no such mount, or there are too many watches.
+    pub async fn watch(&self, who: &Authenticated, paths: &[Path]) -> Result<Watcher, Failure> {
+        let mut keys = Vec::with_capacity(paths.len());
+        for path in paths {
+            keys.push(self.secret_key(path).await?);
+        }
+        self.watchers.add(who.claims.id, who.caller.principal.to_string(), keys)
     }
 
-    /// Tells which records change.
+    /// Seals what a watch has been told, for `context` alone.
+    ///
+    /// # Errors
+    /// Fails where the cipher does.
+    pub fn resume_token(&self, context: &[u8], told: &[u8]) -> Result<String, Failure> {
+        let sealed = self.watch_sealer.seal_within(context, told);
+        sealed.map(|token| token.expose().to_owned()).map_err(|_| Failure::internal("a resume token cannot be sealed"))
+    }
+
+    /// Opens a resume token of this context.
     #[must_use]
-    pub fn secret_changes(&self) -> broadcast::Receiver<PhysicalKey> {
-        self.secret_changes.0.subscribe()
+    pub fn open_resume_token(&self, context: &[u8], token: &str) -> Option<SecretBytes> {
+        self.watch_sealer.open_within(context, token).ok()
+    }
+
+    async fn secret_key(&self, path: &Path) -> Result<PhysicalKey, Failure> {
+        Ok(self.barrier.physical(&self.kv(path)?.name_key(path)?).await?)
     }
 
     /// Passes the store's changes on to watchers until the vault is sealed.
     pub(crate) async fn pass_changes_on(&self) {
-        while !self.ending.is_cancelled() {
-            let Ok(since) = self.barrier.revision().await else { break };
-            let Ok(mut feed) = self.barrier.changes(since).await else { break };
-            loop {
-                let next = tokio::select! {
-                    () = self.ending.cancelled() => return,
-                    next = feed.next() => next,
-                };
-                match next {
-                    // Nobody may be listening.
-                    Some(Ok(change)) => drop(self.secret_changes.0.send(change.key)),
-                    Some(Err(BarrierError::Compacted)) | None => break,
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "the store's changes cannot be followed; trying again");
-                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                        break;
-                    }
-                }
+        loop {
+            let followed = tokio::select! {
+                () = self.ending.cancelled() => return,
+                followed = self.follow_store() => followed,
+            };
+            let Err(error) = followed else { continue };
+            tracing::warn!(%error, "the store's changes cannot be followed; trying again");
+            tokio::select! {
+                () = self.ending.cancelled() => return,
+                () = tokio::time::sleep(FOLLOW_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Follows the store until its feed ends; well where it only has to be begun anew.
+    async fn follow_store(&self) -> Result<(), BarrierError> {
+        let since = self.barrier.revision().await?;
+        let mut feed = self.barrier.changes(since).await?;
+        // What changed while nobody followed is seen by looking.
+        self.watchers.all_changed();
+        loop {
+            match feed.next().await {
+                Some(Ok(change)) => self.watchers.changed(&change.key),
+                Some(Err(BarrierError::Compacted)) | None => return Ok(()),
+                Some(Err(error)) => return Err(error),
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     Failure, LoginError, Planned, PolicyChange,
     clusters::{ClusterRuntime, ClusterSettings, Runtimes},
     epoch,
+    figures::Decisions,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     pod_keys::PodKeys,
     records::{
@@ -36,10 +37,10 @@ use crate::{
     },
     rekey::Rekeying,
     rewrap::Rewrap,
-    secrets::SecretChanges,
     sessions::{Authenticated, OpenedTokens},
     table::Table,
     trail::{Record, Settled},
+    watchers::Watchers,
 };
 
 /// The tenant that is there from the start.
@@ -65,7 +66,8 @@ pub struct Unsealed {
     pub(crate) opened: OpenedTokens,
     pub(crate) page_sealer: Sealer,
     pub(crate) repeat_key: HmacKey,
-    pub(crate) secret_changes: SecretChanges,
+    pub(crate) watch_sealer: Sealer,
+    pub(crate) watchers: Arc<Watchers>,
     pub(crate) values: ValueHasher,
     pub(crate) log: Arc<Log>,
     pub(crate) settled: Arc<Settled>,
@@ -81,12 +83,14 @@ pub struct Unsealed {
     pub(crate) password_turns: Semaphore,
     pub(crate) tasks: TaskTracker,
     pub(crate) ending: CancellationToken,
+    pub(crate) decisions: Decisions,
     seal: SealKind,
     in_force: ArcSwap<Policies>,
     policy_version: watch::Sender<u64>,
-    pub(crate) pod_losses: Arc<watch::Sender<u64>>,
+    /// Counts what may have ended sessions.
+    pub(crate) session_losses: Arc<watch::Sender<u64>>,
     changes: Mutex<()>,
-    not_before: Timestamp,
+    pub(crate) not_before: Timestamp,
     _end: DropGuard,
 }
 
@@ -146,7 +150,8 @@ impl Unsealed {
             opened: OpenedTokens::default(),
             page_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Pages).await?, "page"),
             repeat_key: HmacKey::new(derived(Scope::Tenant(id), Label::Idempotency).await?.expose()),
-            secret_changes: SecretChanges::default(),
+            watch_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Pages).await?, "watch"),
+            watchers: Arc::default(),
             values: ValueHasher::new(&derived(Scope::Tenant(id), Label::AuditValues).await?),
             settled: Arc::default(),
             rewrap: watch::Sender::new(None),
@@ -159,7 +164,8 @@ impl Unsealed {
             ending: ending.clone(),
             in_force: ArcSwap::from_pointee(Policies::compile(0, [], []).map_err(|_| Failure::internal("no policies compile"))?),
             policy_version: watch::Sender::new(0),
-            pod_losses: Arc::new(watch::Sender::new(0)),
+            decisions: Decisions::default(),
+            session_losses: Arc::new(watch::Sender::new(0)),
             changes: Mutex::new(()),
             _end: ending.drop_guard(),
             tenant: (*tenant.value).clone(),
@@ -219,7 +225,10 @@ impl Unsealed {
     #[must_use]
     pub fn decide(&self, who: &Authenticated, action: Action, resource: &Resource) -> Decision {
         let context = self.context(who);
-        self.in_force.load().decide(&Query { caller: &who.caller, action, resource, context: &context })
+        let query = Query { caller: &who.caller, action, resource, context: &context };
+        let (decision, remembered) = self.in_force.load().decide_or_remember(&query);
+        if remembered { &self.decisions.remembered } else { &self.decisions.made }.add_one();
+        decision
     }
 
     /// Says how policy would decide, and why.
@@ -258,7 +267,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where that cannot be done.
     pub async fn start_cluster(&self, settings: &ClusterSettings) -> Result<Arc<ClusterRuntime>, Failure> {
-        ClusterRuntime::start(settings, &*self.clock, &self.pod_losses).await
+        ClusterRuntime::start(settings, &*self.clock, &self.session_losses).await
     }
 
     /// Writes what was planned, with its audit record, and lets it take effect in memory.
@@ -268,8 +277,12 @@ impl Unsealed {
     pub async fn commit<T>(&self, planned: Planned<T>, record: &Record) -> Result<T, Failure> {
         let Planned { batch, answer, then, policy } = planned;
         self.write(batch, record).await?;
+        let changes = !then.is_empty();
         for change in then {
             change();
+        }
+        if changes {
+            self.look_at_sessions();
         }
         self.follow(policy)?;
         Ok(answer)
@@ -318,6 +331,7 @@ impl Unsealed {
         self.sessions.reload(&self.barrier).await?;
         self.denials.reload(&self.barrier).await?;
         self.bootstrap.reload(&self.barrier).await?;
+        self.look_at_sessions();
         self.follow(PolicyChange::Other)
     }
 

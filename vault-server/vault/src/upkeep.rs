@@ -22,10 +22,15 @@ impl Unsealed {
         self.tasks.spawn(task);
     }
 
-    /// Tells when pods go.
+    /// Tells when sessions may have ended before their time: pods went, somebody was logged out, deleted or denied.
     #[must_use]
-    pub fn pod_losses(&self) -> watch::Receiver<u64> {
-        self.pod_losses.subscribe()
+    pub fn session_losses(&self) -> watch::Receiver<u64> {
+        self.session_losses.subscribe()
+    }
+
+    /// Has streams look whether their sessions still hold.
+    pub(crate) fn look_at_sessions(&self) {
+        self.session_losses.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// What goes on while the vault is at work.

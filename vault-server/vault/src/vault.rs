@@ -165,6 +165,12 @@ impl Vault {
         self.started
     }
 
+    /// Whether the vault is initialised.
+    #[must_use]
+    pub fn initialised(&self) -> bool {
+        self.header.load().is_some()
+    }
+
     /// The vault at work.
     ///
     /// # Errors

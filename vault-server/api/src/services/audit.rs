@@ -16,6 +16,7 @@ use super::{Api, convert};
 use crate::{
     pipeline::{Call, Envelope, Operation, authorise, refuse},
     rpc::{self, Rpc},
+    status::status,
 };
 
 /// Entries that wait for a slow reader before it is made to wait itself.
@@ -55,13 +56,19 @@ impl Api {
         call.vault.append(call.record.clone().answered(Outcome::Ok)).await?;
         let (sender, receiver) = mpsc::channel(ENTRIES_MAX);
         let vault = Arc::clone(&call.vault);
-        vault.spawn(tail(call, from, end, request.follow, sender));
+        vault.spawn(tail(call, envelope.told.clone(), (from, end), request.follow, sender));
         Ok(ReceiverStream::new(receiver))
     }
 }
 
 /// Sends entries from `from` on: those before `end`, and with `follow` those that come later.
-async fn tail(call: Call, from: u64, end: u64, follow: bool, entries: mpsc::Sender<Result<TailAuditResponse, Status>>) {
+async fn tail(
+    call: Call,
+    request_id: String,
+    (from, end): (u64, u64),
+    follow: bool,
+    entries: mpsc::Sender<Result<TailAuditResponse, Status>>,
+) {
     let ending = call.vault.ending();
     let mut size = call.vault.audit_sizes();
     let mut next = from;
@@ -84,7 +91,11 @@ async fn tail(call: Call, from: u64, end: u64, follow: bool, entries: mpsc::Send
             return;
         }
         tokio::select! {
-            () = ending.cancelled() => return,
+            () = ending.cancelled() => {
+                let failure = Failure::new(Reason::Unavailable, "the vault is sealed, or stops: follow its log again");
+                drop(entries.try_send(Err(status(&failure, &request_id))));
+                return;
+            }
             () = entries.closed() => return,
             changed = size.changed() => if changed.is_err() { return },
         }

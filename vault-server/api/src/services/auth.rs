@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, convert};
 use crate::{
+    metrics::{LoginMethod, LoginOutcome},
     pipeline::{Call, Envelope, Operation},
     rpc::{self, Rpc},
 };
@@ -105,6 +106,30 @@ impl Api {
     /// The road of a login: strangers who fail too often are turned away, the login is tried, what came of it is
     /// recorded durably, and only then answered.
     async fn log_in(
+        &self,
+        envelope: &Envelope,
+        rpc: Rpc,
+        attempt: impl AsyncFnOnce(&Unsealed, [u8; 32], &mut Record) -> Result<LetIn, LoginError>,
+    ) -> Result<Session, Failure> {
+        let session = self.try_log_in(envelope, rpc, attempt).await;
+        let outcome = match &session {
+            Ok(_) => LoginOutcome::Ok,
+            Err(failure) if matches!(failure.reason, Reason::LoginRefused | Reason::LoginBusy | Reason::Busy) => {
+                LoginOutcome::Refused
+            }
+            Err(_) => LoginOutcome::Failed,
+        };
+        let method = match rpc.method {
+            "LoginWorkload" => LoginMethod::Workload,
+            "LoginPassword" => LoginMethod::Password,
+            "LoginCertificate" => LoginMethod::Certificate,
+            _ => LoginMethod::Bootstrap,
+        };
+        self.metrics().login(method, outcome);
+        session
+    }
+
+    async fn try_log_in(
         &self,
         envelope: &Envelope,
         rpc: Rpc,

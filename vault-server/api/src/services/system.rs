@@ -131,10 +131,6 @@ impl Api {
         self.strangers().failed(envelope.peer.address, self.vault().now());
     }
 
-    pub(super) fn is_setup_token(&self, given: &SecretString) -> bool {
-        self.config().setup_token.as_ref().is_some_and(|token| token.same(given))
-    }
-
     /// Has a refusal recorded before it is answered. While the vault is sealed its log is closed, and there is no record.
     pub(super) async fn refuse_stranger<T>(&self, record: Record, failure: Failure) -> Result<T, Failure> {
         if let Ok(vault) = self.vault().unsealed() {

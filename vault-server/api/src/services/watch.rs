@@ -1,34 +1,42 @@
 //! `WatchService`: names and versions of secrets as they change, each event authorised anew.
 
-use std::collections::BTreeMap;
+mod told;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use coffer_core::{
     action::Action,
-    limits::{WATCH_KEEPALIVE, WATCH_PATHS_MAX},
+    clock::Timestamp,
+    limits::{WATCH_EVENTS_WAITING_MAX, WATCH_KEEPALIVE, WATCH_PATHS_MAX},
     path::Path,
     policy::Resource,
     reason::Reason,
 };
 use coffer_proto::v1::{WatchEvent, WatchRequest, WatchResponse, watch_service_server::WatchService};
-use coffer_vault::{Failure, Outcome, PhysicalKey};
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use coffer_vault::{Failure, Outcome, Watcher};
+use tokio::{
+    sync::mpsc::{self, Permit},
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use self::told::{State, Told};
 use super::Api;
 use crate::{
     pipeline::{Call, Envelope, permit, refuse},
     rpc,
+    status::status,
 };
 
-/// Events that wait for a slow reader before it is made to wait itself.
-const EVENTS_MAX: usize = 256;
+/// How long a slow reader is waited for with a watch's last event.
+const LAST_EVENT_TIME_MAX: Duration = Duration::from_secs(1);
 
-type Events = mpsc::Sender<Result<WatchResponse, Status>>;
+type Event = Result<WatchResponse, Status>;
 
 #[tonic::async_trait]
 impl WatchService for Api {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type WatchStream = ReceiverStream<Event>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let envelope = Envelope::open(&request, self);
@@ -38,11 +46,7 @@ impl WatchService for Api {
 }
 
 impl Api {
-    async fn begin_watch(
-        &self,
-        envelope: &Envelope,
-        request: WatchRequest,
-    ) -> Result<ReceiverStream<Result<WatchResponse, Status>>, Failure> {
+    async fn begin_watch(&self, envelope: &Envelope, request: WatchRequest) -> Result<ReceiverStream<Event>, Failure> {
         let mut call = self.begin(envelope, rpc::WATCH).await?;
         let paths = match parse(&request.paths) {
             Ok(paths) => paths,
@@ -58,118 +62,200 @@ impl Api {
         if !any {
             return refuse(call, Failure::not_found_or_denied()).await;
         }
-        let watch = match Watching::new(call, paths).await {
-            Ok(watch) => watch,
-            Err((call, failure)) => return refuse(*call, failure).await,
+        let watcher = match call.vault.watch(&call.who, &paths).await {
+            Ok(watcher) => watcher,
+            Err(failure) => return refuse(call, failure).await,
         };
-        watch.call.vault.append(watch.call.record.clone().answered(Outcome::Ok)).await?;
-        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let vault = std::sync::Arc::clone(&watch.call.vault);
-        vault.spawn(watch.run(sender));
+        let resumed = (!request.resume_token.is_empty()).then(|| Told::open(&call, &paths, &request.resume_token));
+        if let Some(resumed) = &resumed {
+            call.record.detail("resumed", resumed.is_some());
+        }
+        call.vault.append(call.record.clone().answered(Outcome::Ok)).await?;
+        let (events, receiver) = mpsc::channel(WATCH_EVENTS_WAITING_MAX);
+        let resync = matches!(resumed, Some(None));
+        let told = resumed.flatten().unwrap_or_else(|| Told::nothing(&paths));
+        let vault = Arc::clone(&call.vault);
+        let watching = Watching { call: Arc::new(call), paths, told, watcher, request_id: envelope.told.clone() };
+        vault.spawn(watching.run(events, resync));
         Ok(ReceiverStream::new(receiver))
     }
 }
 
+/// The paths, in order, each once.
 fn parse(paths: &[String]) -> Result<Vec<Path>, Failure> {
     if paths.is_empty() || paths.len() > WATCH_PATHS_MAX {
         return Err(Failure::told(Reason::LimitExceeded, format!("a watch has 1 to {WATCH_PATHS_MAX} paths")));
     }
-    paths.iter().map(|path| path.parse().map_err(Failure::from)).collect()
+    let paths: Result<BTreeSet<Path>, _> = paths.iter().map(|path| path.parse()).collect();
+    Ok(paths?.into_iter().collect())
 }
 
+/// A watch at work.
 struct Watching {
-    call: Call,
-    paths: BTreeMap<PhysicalKey, Path>,
-    told: BTreeMap<Path, Option<u64>>,
-    changes: tokio::sync::broadcast::Receiver<PhysicalKey>,
+    call: Arc<Call>,
+    paths: Vec<Path>,
+    told: Told,
+    watcher: Watcher,
+    request_id: String,
+}
+
+/// How a watch ends.
+enum End {
+    /// Nobody listens any more.
+    Left,
+    /// The session holds no longer.
+    Session,
+    /// For a cause that watching again may overcome.
+    Failed(Failure),
+}
+
+/// What a watch wakes up for.
+enum Wake {
+    /// To look at these paths.
+    Look(BTreeSet<usize>),
+    /// To ask policy about all of them.
+    Ask,
+    /// To say that it lives.
+    Keepalive,
 }
 
 impl Watching {
-    async fn new(call: Call, paths: Vec<Path>) -> Result<Self, (Box<Call>, Failure)> {
-        // Subscribed before the first look, so that no change falls between the two.
-        let changes = call.vault.secret_changes();
-        let mut keys = BTreeMap::new();
-        for path in paths {
-            match call.vault.secret_key(&path).await {
-                Ok(key) => keys.insert(key, path),
-                Err(failure) => return Err((Box::new(call), failure)),
-            };
-        }
-        Ok(Self { call, paths: keys, told: BTreeMap::new(), changes })
+    async fn run(mut self, events: mpsc::Sender<Event>, resync: bool) {
+        let (call, ending) = (Arc::clone(&self.call), self.call.vault.ending());
+        let watched = async {
+            tokio::select! {
+                () = ending.cancelled() => {
+                    End::Failed(Failure::new(Reason::Unavailable, "the vault is sealed, or stops: watch again"))
+                }
+                () = events.closed() => End::Left,
+                // Also while a slow reader is waited for.
+                () = session_end(&call) => End::Session,
+                Err(end) = self.watched(&events, resync) => end,
+            }
+        };
+        let last = match watched.await {
+            End::Left => return,
+            End::Session => Ok(response(WatchEvent::SessionEnd, "", 0)),
+            End::Failed(failure) => Err(status(&failure, &self.request_id)),
+        };
+        // A reader that does not read even now sees the stream end without a word.
+        drop(timeout(LAST_EVENT_TIME_MAX, events.send(last)).await);
     }
 
-    async fn run(mut self, events: Events) {
-        let ending = self.call.vault.ending();
+    /// Tells what there is to tell, until the watch ends. Begins with everything that was not told.
+    async fn watched(&mut self, events: &mpsc::Sender<Event>, resync: bool) -> Result<(), End> {
         let mut policies = self.call.vault.policy_changes();
-        let mut gone = self.call.vault.pod_losses();
-        if self.tell_all(&events).await.is_none() {
-            return;
+        if resync {
+            events.send(Ok(response(WatchEvent::Resync, "", 0))).await.map_err(|_| End::Left)?;
+        }
+        if !self.tell(events, (0..self.paths.len()).collect()).await? {
+            self.keepalive(events).await?;
         }
         let mut keepalive = tokio::time::interval(WATCH_KEEPALIVE);
         keepalive.reset();
         loop {
-            let told = tokio::select! {
-                () = ending.cancelled() => return,
-                () = events.closed() => return,
-                changed = self.changes.recv() => match changed {
-                    Ok(key) => match self.paths.get(&key).cloned() {
-                        Some(path) => self.tell(&events, path).await,
-                        None => Some(()),
-                    },
-                    Err(RecvError::Lagged(_)) => self.resync(&events).await,
-                    Err(RecvError::Closed) => return,
-                },
-                changed = policies.changed() => match changed {
-                    Ok(()) => self.tell_all(&events).await,
-                    Err(_) => return,
-                },
-                _ = gone.changed() => Some(()),
-                _ = keepalive.tick() => send(&events, WatchEvent::Keepalive, "", 0).await,
+            let vault = &self.call.vault;
+            let wake = tokio::select! {
+                due = self.watcher.due() => Wake::Look(due),
+                due = self.told.expiry(vault.now()) => Wake::Look(due),
+                changed = policies.changed() => changed.map(|()| Wake::Ask).map_err(|_| End::Left)?,
+                _ = keepalive.tick() => Wake::Keepalive,
             };
-            if told.is_none() {
-                return;
+            match wake {
+                Wake::Look(due) => {
+                    self.tell(events, due).await?;
+                }
+                Wake::Ask => {
+                    let due = self.decided_otherwise();
+                    self.tell(events, due).await?;
+                }
+                // A policy may look at the time: so it is asked now and then, whatever happens.
+                Wake::Keepalive => {
+                    let due = self.decided_otherwise();
+                    if !self.tell(events, due).await? {
+                        self.keepalive(events).await?;
+                    }
+                }
             }
-            if !self.call.vault.still_holds(&self.call.who) {
-                send(&events, WatchEvent::SessionEnd, "", 0).await;
-                return;
+        }
+    }
+
+    /// The paths of which policy decides otherwise than when they were looked at last.
+    fn decided_otherwise(&self) -> BTreeSet<usize> {
+        let places = self.paths.iter().enumerate();
+        places.filter(|(at, path)| self.told.permitted(*at) != self.permitted(path)).map(|(at, _)| at).collect()
+    }
+
+    fn permitted(&self, path: &Path) -> bool {
+        self.call.vault.decide(&self.call.who, Action::Read, &Resource::Path(path.clone())).permitted
+    }
+
+    /// Tells the state of these paths, where it is not what was told last; says whether there was anything to tell. The
+    /// last event carries the resume token.
+    async fn tell(&mut self, events: &mpsc::Sender<Event>, due: BTreeSet<usize>) -> Result<bool, End> {
+        let mut last: Option<(Permit<'_, Event>, WatchResponse)> = None;
+        for at in due {
+            let Some(path) = self.paths.get(at).cloned() else { continue };
+            loop {
+                // First a place for the event, then the look: what a slow reader is told is the state of that moment.
+                let place = events.reserve().await.map_err(|_| End::Left)?;
+                if !self.call.vault.still_holds(&self.call.who) {
+                    return Err(End::Session);
+                }
+                let permitted = self.permitted(&path);
+                let newest = match permitted {
+                    true => self.call.vault.newest_version(&path).await.map_err(End::Failed)?,
+                    false => None,
+                };
+                let Some(state) = self.told.differs(at, permitted, newest) else { break };
+                let event = match state {
+                    State::Version(newest) => response(WatchEvent::Changed, path.as_str(), newest.version),
+                    State::Unavailable => response(WatchEvent::Unavailable, path.as_str(), 0),
+                };
+                if let Some((place, event)) = last.replace((place, event)) {
+                    place.send(Ok(event));
+                }
+                self.told.note(at, state);
+                if matches!(state, State::Version(_)) {
+                    break;
+                }
             }
         }
+        let Some((place, mut event)) = last else { return Ok(false) };
+        event.resume_token = self.told.seal(&self.call, &self.paths).map_err(End::Failed)?;
+        place.send(Ok(event));
+        Ok(true)
     }
 
-    async fn resync(&mut self, events: &Events) -> Option<()> {
-        self.told.clear();
-        send(events, WatchEvent::Resync, "", 0).await?;
-        self.tell_all(events).await
-    }
-
-    async fn tell_all(&mut self, events: &Events) -> Option<()> {
-        for path in self.paths.values().cloned().collect::<Vec<_>>() {
-            self.tell(events, path).await?;
-        }
-        Some(())
-    }
-
-    /// Tells the state of a path, unless that is what was told last. `None` where nobody listens any more.
-    async fn tell(&mut self, events: &Events, path: Path) -> Option<()> {
-        if !self.call.vault.still_holds(&self.call.who) {
-            return Some(());
-        }
-        let vault = &self.call.vault;
-        let permitted = vault.decide(&self.call.who, Action::Read, &Resource::Path(path.clone())).permitted;
-        let version = if permitted { vault.newest_version(&path).await.ok().flatten() } else { None };
-        if self.told.get(&path) == Some(&version) {
-            return Some(());
-        }
-        match version {
-            Some(version) => send(events, WatchEvent::Changed, path.as_str(), version).await?,
-            None => send(events, WatchEvent::Unavailable, path.as_str(), 0).await?,
-        }
-        self.told.insert(path, version);
-        Some(())
+    async fn keepalive(&self, events: &mpsc::Sender<Event>) -> Result<(), End> {
+        let resume_token = self.told.seal(&self.call, &self.paths).map_err(End::Failed)?;
+        let event = WatchResponse { resume_token, ..response(WatchEvent::Keepalive, "", 0) };
+        events.send(Ok(event)).await.map_err(|_| End::Left)
     }
 }
 
-async fn send(events: &Events, event: WatchEvent, path: &str, version: u64) -> Option<()> {
-    let response = WatchResponse { event: event.into(), path: path.to_owned(), version };
-    events.send(Ok(response)).await.ok()
+/// Waits until the session ends: when it expires, and before where it is ended or its pod goes.
+async fn session_end(call: &Call) {
+    let mut losses = call.vault.session_losses();
+    let mut look = tokio::time::interval(WATCH_KEEPALIVE);
+    while call.vault.still_holds(&call.who) {
+        tokio::select! {
+            () = until(call.who.claims.expires, call.now()) => {}
+            changed = losses.changed() => if changed.is_err() { return },
+            // Some pods are gone because they were not heard of in time.
+            _ = look.tick() => {}
+        }
+    }
+}
+
+async fn until(then: Timestamp, now: Timestamp) {
+    match then.since(now) {
+        Duration::ZERO => {}
+        // A moment has a millisecond.
+        wait => sleep(wait + Duration::from_millis(1)).await,
+    }
+}
+
+fn response(event: WatchEvent, path: &str, version: u64) -> WatchResponse {
+    WatchResponse { event: event.into(), path: path.to_owned(), version, resume_token: String::new() }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coffer_core::id::RequestId;
+use coffer_core::{id::RequestId, measure::Durations};
 
 use super::{LogError, RECENT_ENTRIES};
 use crate::{
@@ -98,11 +98,17 @@ pub(super) struct Shared {
     failed: OnceLock<Arc<str>>,
     /// Since when the oldest record waits that is not durable here yet.
     waits_since: Mutex<Option<Instant>>,
+    pub(super) syncs: Durations,
 }
 
 impl Shared {
-    pub(super) const fn new(contents: Contents) -> Self {
-        Self { contents: Mutex::new(contents), failed: OnceLock::new(), waits_since: Mutex::new(None) }
+    pub(super) fn new(contents: Contents) -> Self {
+        Self {
+            contents: Mutex::new(contents),
+            failed: OnceLock::new(),
+            waits_since: Mutex::new(None),
+            syncs: Durations::default(),
+        }
     }
 
     /// The contents. A panic elsewhere leaves them usable: every change is one that can stand alone.

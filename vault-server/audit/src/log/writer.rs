@@ -277,8 +277,10 @@ impl Writer {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let began = Instant::now();
         self.segment.append(lines)?;
         self.segment.sync()?;
+        self.shared.syncs.observe(began.elapsed());
         self.written += lines.len() as u64;
         Ok(())
     }

@@ -81,16 +81,22 @@ impl Policies {
     /// An error in any policy that concerns the request is a denial.
     #[must_use]
     pub fn decide(&self, query: &Query<'_>) -> Decision {
+        self.decide_or_remember(query).0
+    }
+
+    /// As [`decide`](Self::decide), and whether the decision had been made before and was remembered.
+    #[must_use]
+    pub fn decide_or_remember(&self, query: &Query<'_>) -> (Decision, bool) {
         let key = super::cache::Key::of(query);
         if let Some(decision) = self.cache.get(&key, query.context.now) {
-            return decision;
+            return (decision, true);
         }
         let outcome = self.ask_candidates(query);
         let decision = outcome.decision();
         if !outcome.reads_now && !outcome.broken {
             self.cache.put(key, decision.clone(), query.context.until);
         }
-        decision
+        (decision, false)
     }
 
     /// The same answer from plain Cedar, which is asked about every rule there is: slow, to compare with.

@@ -1,0 +1,87 @@
+//! Figures of a vault, for whoever watches over it: counts and durations, never names but those of clusters.
+
+use coffer_audit::log::Figures as AuditFigures;
+use coffer_core::{clock::Timestamp, measure::Counter};
+use coffer_kubernetes::PodCache;
+
+use crate::{Unsealed, Vault, login::PASSWORD_PLACES};
+
+/// How the policies were asked.
+#[derive(Default)]
+pub(crate) struct Decisions {
+    pub(crate) remembered: Counter,
+    pub(crate) made: Counter,
+}
+
+/// What a vault can be told by, whatever its state.
+pub struct VaultFigures {
+    /// Whether it is initialised.
+    pub initialised: bool,
+    /// Those of the vault at work; none while it is sealed.
+    pub unsealed: Option<UnsealedFigures>,
+}
+
+/// Figures of a vault at work.
+pub struct UnsealedFigures {
+    /// The audit log's.
+    pub audit: AuditFigures,
+    /// Watches under way.
+    pub watchers: usize,
+    /// Operators' sessions that are stored, those included that have expired just now.
+    pub operator_sessions: usize,
+    /// Grants.
+    pub grants: usize,
+    /// Decisions that were remembered.
+    pub decisions_remembered: u64,
+    /// Decisions that were made.
+    pub decisions_made: u64,
+    /// Password checks under way or waiting.
+    pub password_checks: usize,
+    /// Clusters.
+    pub clusters: Vec<ClusterFigures>,
+    /// How far the clock is behind the latest time that the vault has seen, in milliseconds.
+    pub clock_behind_millis: u64,
+}
+
+/// Figures of a cluster.
+pub struct ClusterFigures {
+    /// Its name.
+    pub name: String,
+    /// Pods that are known, where they are followed.
+    pub pods: Option<usize>,
+    /// How the pod cache stands: see `Cluster.pod_cache` of the API.
+    pub pod_cache: &'static str,
+}
+
+impl Vault {
+    /// Figures for whoever watches over the vault.
+    #[must_use]
+    pub fn figures(&self) -> VaultFigures {
+        let unsealed = self.unsealed().ok();
+        VaultFigures { initialised: self.initialised(), unsealed: unsealed.map(|vault| vault.figures()) }
+    }
+}
+
+impl Unsealed {
+    fn figures(&self) -> UnsealedFigures {
+        let clusters = self.clusters.all().into_iter().map(|(name, row)| {
+            let pods = self.runtime(row.value.id).and_then(|runtime| runtime.pods().map(PodCache::pods));
+            ClusterFigures { name, pods, pod_cache: self.pod_cache(row.value.id) }
+        });
+        UnsealedFigures {
+            audit: self.log.figures(),
+            watchers: self.watchers.count(),
+            operator_sessions: self.sessions.len(),
+            grants: self.grants.len(),
+            decisions_remembered: self.decisions.remembered.count(),
+            decisions_made: self.decisions.made.count(),
+            password_checks: PASSWORD_PLACES.saturating_sub(self.password_queue.available_permits()),
+            clusters: clusters.collect(),
+            clock_behind_millis: behind(self.not_before, self.now()),
+        }
+    }
+}
+
+fn behind(seen: Timestamp, now: Timestamp) -> u64 {
+    seen.millis().saturating_sub(now.millis())
+}
