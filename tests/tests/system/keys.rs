@@ -208,7 +208,7 @@ async fn new_shares_are_in_force_when_their_holders_have_shown_them() -> Result<
     vault.server.kill()?;
     vault.server.start()?;
     ensure!(vault.unseal().await.is_err(), "an old share does not unseal");
-    vault.fruits.shares = agreed.shares[..3].to_vec();
+    std::sync::Arc::make_mut(&mut vault.fruits).shares = agreed.shares[..3].to_vec();
     vault.unseal().await
 }
 
@@ -231,7 +231,7 @@ async fn a_rekey_can_be_cancelled_and_can_do_without_verification() -> Result<()
     submit(&holder, &old[0], &second).await?;
     let done = submit(&holder, &old[1], &second).await?;
     ensure!(done.in_force && done.shares.len() == 1);
-    vault.fruits.shares = done.shares;
+    std::sync::Arc::make_mut(&mut vault.fruits).shares = done.shares;
     vault.server.kill()?;
     vault.restart().await
 }

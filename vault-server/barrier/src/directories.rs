@@ -10,8 +10,10 @@ use coffer_core::recent::Recent;
 /// Directories remembered.
 const DIRECTORIES_MAX: usize = 8_192;
 
+type Segments = Vec<Box<[u8]>>;
+
 /// The physical keys of some directories, by their segments.
-pub(crate) struct Directories(Mutex<Recent<Vec<Box<[u8]>>, Arc<[u8]>>>);
+pub(crate) struct Directories(Mutex<Recent<Segments, Arc<[u8]>>>);
 
 impl Default for Directories {
     fn default() -> Self {

@@ -58,7 +58,7 @@ mod tests {
     fn what_is_remembered_is_bounded_and_the_newest_is_there() {
         let mut recent = Recent::new(100);
         assert!(recent.is_empty());
-        for number in 0..1_000 {
+        for number in 0..1_000_u32 {
             recent.put(number, number * 2);
             assert!(recent.len() <= 100);
             for newest in number.saturating_sub(49)..=number {

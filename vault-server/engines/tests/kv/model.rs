@@ -292,8 +292,8 @@ async fn check(barrier: &Barrier, model: &Model, now: Timestamp) {
     let base = KV.name_key(&path("kv")).unwrap();
     let data = RecordKey::new(base.scope(), base.segments().take(2).chain([b"d".as_slice()])).unwrap();
     let mut stored = 0;
-    for secret in barrier.children(&data).await.unwrap() {
-        stored += barrier.children(&data.child(secret.name).unwrap()).await.unwrap().len();
+    for secret in barrier.children(&data).await.unwrap().iter() {
+        stored += barrier.children(&data.child(&secret.name).unwrap()).await.unwrap().len();
     }
     assert_eq!(stored, values);
 }
