@@ -6,6 +6,7 @@ use coffer_client::{Client, Error, Identity, Options};
 
 use crate::{
     advice::Attempt,
+    args::Environment,
     context::{Contexts, Target, Wanted},
     exit::Exit,
     failure::{Answer, Failure, Result},
@@ -34,6 +35,8 @@ pub struct App {
     pub wanted: Wanted,
     /// How long a call may take.
     pub timeout: Duration,
+    /// What else the environment says.
+    pub(crate) environment: Environment,
 }
 
 /// The chosen vault, and who talks to it.

@@ -29,7 +29,7 @@ First steps:
   coffer kv put kv/prod/payments user=app password        (asks for the password)
   coffer grant read kv/prod/payments --to k8s:prod/payments/api
 
-`coffer help` shows the topics: exit-codes, words, paths, environment.")]
+`coffer help` shows the topics: exit-codes, words, paths, environment, vault (for who knows Vault).")]
 pub(crate) struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -43,12 +43,13 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// How results and errors are written: table, or json for scripts
+    /// How results and errors are written: table, or json or yaml for scripts
     #[arg(short, long, global = true, value_name = "FORMAT", env = "COFFER_OUTPUT", default_value = "table")]
     #[arg(hide_env = true, hide_possible_values = true)]
     pub(crate) output: Format,
     /// The context to use, in place of the current one
     #[arg(long, global = true, value_name = "NAME", env = "COFFER_CONTEXT", hide_env = true)]
+    #[arg(add = crate::complete::contexts())]
     pub(crate) context: Option<String>,
     /// The vault's address: https://HOST[:PORT], port 8200 unless said, or unix:///PATH
     #[arg(long, global = true, value_name = "URL", env = "COFFER_ADDRESS", hide_env = true)]
@@ -88,14 +89,22 @@ impl Global {
     /// # Errors
     /// Where the user has no home folder and none is given.
     pub(crate) fn paths(&self) -> Result<Paths> {
+        Self::places(self.config.clone())
+    }
+
+    /// As [`paths`](Self::paths), with the file of contexts where one is named.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn places(config: Option<PathBuf>) -> Result<Paths> {
         let system = Xdg::new().ok();
         let home = system.as_ref().map(BaseStrategy::config_dir);
         let runtime = system.as_ref().and_then(BaseStrategy::runtime_dir);
-        let Some(home) = home.or_else(|| self.config.as_ref().and_then(|file| file.parent()).map(PathBuf::from)) else {
+        let Some(home) = home.or_else(|| config.as_ref().and_then(|file| file.parent()).map(PathBuf::from)) else {
             return Err(Failure::usage("you have no home folder to keep contexts and sessions in")
                 .next("set COFFER_CONFIG to a file's path"));
         };
-        Ok(Paths::new(self.config.clone(), &home, runtime.as_deref()))
+        Ok(Paths::new(config, &home, runtime.as_deref()))
     }
 }
 
@@ -134,15 +143,48 @@ pub(crate) fn parse(arguments: &[std::ffi::OsString]) -> std::result::Result<Cli
 /// The format of errors that come before the command line is understood.
 #[must_use]
 pub(crate) fn format_of(arguments: &[std::ffi::OsString]) -> Format {
-    let json = |text: &std::ffi::OsStr| matches!(text.to_str(), Some("--output=json" | "-ojson" | "-o=json"));
-    let two = |pair: &[std::ffi::OsString]| {
-        let [flag, value] = pair else { return false };
-        (flag == "-o" || flag == "--output") && value == "json"
+    let format = |text: &str| match text {
+        "json" => Some(Format::Json),
+        "yaml" => Some(Format::Yaml),
+        _ => None,
     };
-    let asked = arguments.iter().any(|text| json(text)) || arguments.windows(2).any(two);
-    #[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
-    let environment = || std::env::var("COFFER_OUTPUT").is_ok_and(|value| value == "json");
-    if asked || environment() { Format::Json } else { Format::Table }
+    let one = |text: &std::ffi::OsString| {
+        let text = text.to_str()?;
+        format(["--output=", "-o=", "-o"].iter().find_map(|flag| text.strip_prefix(flag))?)
+    };
+    let two = |pair: &[std::ffi::OsString]| {
+        let [flag, value] = pair else { return None };
+        (flag == "-o" || flag == "--output").then(|| value.to_str().and_then(format)).flatten()
+    };
+    let asked = arguments.iter().find_map(one).or_else(|| arguments.windows(2).find_map(two));
+    asked.or_else(|| variable("COFFER_OUTPUT").and_then(|value| format(&value))).unwrap_or_default()
+}
+
+/// What the command takes from the environment beside its options.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    /// The user's editor, as a shell command.
+    pub(crate) editor: Option<String>,
+    /// The user's pager, as a shell command; empty for none.
+    pub(crate) pager: Option<String>,
+    /// The user's folder of what lives as long as a login; in memory on every usual system.
+    pub(crate) runtime: Option<PathBuf>,
+}
+
+/// Reads the environment.
+#[must_use]
+pub(crate) fn environment() -> Environment {
+    let named = |name| variable(name).filter(|value| !value.trim().is_empty());
+    Environment {
+        editor: named("VISUAL").or_else(|| named("EDITOR")),
+        pager: variable("PAGER"),
+        runtime: Xdg::new().ok().as_ref().and_then(BaseStrategy::runtime_dir),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn parse_timeout(text: &str) -> std::result::Result<Duration, String> {
@@ -157,6 +199,7 @@ fn parse_timeout(text: &str) -> std::result::Result<Duration, String> {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Status(commands::status::Status),
+    Doctor(commands::doctor::Doctor),
     #[command(subcommand)]
     Operator(commands::operator::Operator),
     Login(commands::login::Login),
@@ -164,6 +207,7 @@ pub(crate) enum Command {
     Whoami(commands::login::Whoami),
     #[command(subcommand)]
     Kv(commands::kv::Kv),
+    Run(commands::run::Run),
     Grant(commands::grant::Grant),
     Revoke(commands::grant::Revoke),
     Grants(commands::grant::Grants),
@@ -184,6 +228,7 @@ pub(crate) enum Command {
     Identity(commands::identity::IdentityCommand),
     #[command(subcommand)]
     Context(commands::context::ContextCommand),
+    Dev(commands::dev::Dev),
     Completion(commands::shell::Completion),
     Man(commands::shell::Man),
     Help(commands::help::Help),
@@ -219,6 +264,8 @@ mod tests {
         for json in [&["coffer", "-o", "json", "x"][..], &["coffer", "--output=json"], &["coffer", "kv", "-ojson"]] {
             assert_eq!(format(json), Format::Json, "{json:?}");
         }
+        assert_eq!(format(&["coffer", "-oyaml"]), Format::Yaml);
+        assert_eq!(format(&["coffer", "--output", "yaml"]), Format::Yaml);
         assert_eq!(format(&["coffer", "kv", "json", "-o", "table"]), Format::Table);
     }
 

@@ -3,6 +3,8 @@
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod context;
+pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod grant;
 pub(crate) mod help;
 pub(crate) mod identity;
@@ -10,6 +12,7 @@ pub(crate) mod kv;
 pub(crate) mod login;
 pub(crate) mod operator;
 pub(crate) mod policy;
+pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod shell;
 pub(crate) mod status;

@@ -21,10 +21,12 @@ pub enum Exit {
     CheckFailed,
     /// Nobody answers, or is too busy to.
     Unavailable,
+    /// The status of the program that the command ran in its place (`coffer run`).
+    Program(u8),
 }
 
 impl Exit {
-    /// Every status.
+    /// Every status of the command's own.
     pub const ALL: &[Self] = &[
         Self::Done,
         Self::Failed,
@@ -50,6 +52,7 @@ impl Exit {
             Self::Conflict => 6,
             Self::CheckFailed => 7,
             Self::Unavailable => 8,
+            Self::Program(code) => code,
         }
     }
 
@@ -66,6 +69,7 @@ impl Exit {
             Self::Conflict => "the state is not the one that the change was meant for, or the name is taken",
             Self::CheckFailed => "a check did not hold: the audit log is not sound, or the policy has errors",
             Self::Unavailable => "the vault cannot be reached, does not answer in time or is busy: try again later",
+            Self::Program(_) => "what the program that was run ended with",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that the command prints: the only place that writes to standard output and standard error.
 //!
-//! Tables for people, JSON for scripts. What comes from elsewhere is shown without control characters, so that no
+//! Tables for people, JSON and YAML for scripts. What comes from elsewhere is shown without control characters, so that no
 //! name or message can move a terminal's cursor.
 
 use std::io::{self, IsTerminal as _, Write};
@@ -11,10 +11,13 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Result};
 
+mod pager;
+mod progress;
 mod table;
 mod text;
 mod time;
 
+pub use progress::Progress;
 pub use table::{Table, pairs};
 pub use text::{is_printable, one_line, printable};
 pub use time::{age, rfc3339, since, until};
@@ -27,6 +30,8 @@ pub enum Format {
     Table,
     /// JSON, for scripts; errors too.
     Json,
+    /// YAML, for scripts and for reading; errors too.
+    Yaml,
 }
 
 /// What a result needs to know to be rendered.
@@ -39,7 +44,7 @@ pub struct View {
 }
 
 /// Where results go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Output {
     /// How results are written.
     pub format: Format,
@@ -47,6 +52,8 @@ pub struct Output {
     pub view: View,
     /// Whether standard output is a terminal.
     pub terminal: bool,
+    /// The command that pages long tables on a terminal; none where nothing is paged.
+    pub pager: Option<String>,
 }
 
 impl Output {
@@ -55,7 +62,7 @@ impl Output {
     pub fn new(format: Format, now: Timestamp) -> Self {
         let terminal = io::stdout().is_terminal();
         let width = terminal.then(|| comfy_table::Table::new().width()).flatten();
-        Self { format, view: View { now, width }, terminal }
+        Self { format, view: View { now, width }, terminal, pager: None }
     }
 
     /// Writes a result: `json` for scripts, or the text that `table` makes for people.
@@ -65,8 +72,31 @@ impl Output {
     pub fn result(&self, json: &impl Serialize, table: impl FnOnce(&View) -> String) -> Result<()> {
         match self.format {
             Format::Json => self.json(json),
+            Format::Yaml => self.yaml(json),
             Format::Table => self.text(&table(&self.view)),
         }
+    }
+
+    /// Writes a result that may be long and holds no secret: on a terminal it is paged where it does not fit.
+    ///
+    /// # Errors
+    /// Where standard output cannot be written.
+    pub fn long(&self, json: &impl Serialize, table: impl FnOnce(&View) -> String) -> Result<()> {
+        if self.format != Format::Table || !self.terminal {
+            return self.result(json, table);
+        }
+        let text = table(&self.view);
+        match &self.pager {
+            Some(command) if pager::is_needed(&text) && pager::page(command, &text) => Ok(()),
+            _ => self.text(&text),
+        }
+    }
+
+    /// Writes one YAML document, whatever the format.
+    fn yaml(&self, value: &impl Serialize) -> Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = serde_saphyr::to_io_writer(&mut out, value).map_err(io::Error::other).and_then(|()| out.flush());
+        written.map_err(|error| unwritten(&error))
     }
 
     /// Writes one JSON value and a newline, whatever the format.
@@ -81,12 +111,21 @@ impl Output {
         written.map_err(|error| unwritten(&error))
     }
 
-    /// Writes one JSON value on one line: for streams.
+    /// Writes one value of a stream: a line of JSON, or a YAML document. Not for secrets: it is copied.
     ///
     /// # Errors
     /// Where standard output cannot be written.
-    pub fn json_line(&self, json: &impl Serialize) -> Result<()> {
+    pub fn item(&self, json: &impl Serialize) -> Result<()> {
         let mut out = io::stdout().lock();
+        if self.format == Format::Yaml {
+            // By way of JSON: what is JSON already becomes YAML with the rest.
+            let value = serde_json::to_value(json).map_err(io::Error::from);
+            let text = value.and_then(|value| serde_saphyr::to_string(&value).map_err(io::Error::other));
+            return text
+                .and_then(|text| write!(out, "---\n{text}"))
+                .and_then(|()| out.flush())
+                .map_err(|error| unwritten(&error));
+        }
         let line = serde_json::to_string(json).map_err(io::Error::from);
         line.and_then(|line| writeln!(out, "{line}")).and_then(|()| out.flush()).map_err(|error| unwritten(&error))
     }
@@ -137,10 +176,10 @@ impl Output {
     /// Tells that the command line was not understood: in clap's words, or as JSON.
     pub fn usage(&self, plain: &str, styled: &str) {
         match self.format {
-            Format::Json => {
+            Format::Json | Format::Yaml => {
                 let message = plain.trim().split("\n\n").next().unwrap_or_default();
                 let message = message.strip_prefix("error: ").unwrap_or(message);
-                complain(&format!("{}\n", failure_json(&Failure::usage(message).next("run the command with --help"))));
+                self.failure(&Failure::usage(message).next("run the command with --help"));
             }
             Format::Table => complain(styled),
         }
@@ -149,7 +188,8 @@ impl Output {
     /// Tells what went wrong, on standard error.
     pub fn failure(&self, failure: &Failure) {
         match self.format {
-            Format::Json => complain(&format!("{}\n", failure_json(failure))),
+            Format::Json => complain(&format!("{}\n", failure_value(failure))),
+            Format::Yaml => complain(&serde_saphyr::to_string(&failure_value(failure)).unwrap_or_else(|_| failure_text(failure))),
             Format::Table => complain(&failure_text(failure)),
         }
     }
@@ -183,7 +223,7 @@ struct FailureBody<'a> {
     retryable: bool,
 }
 
-fn failure_json(failure: &Failure) -> String {
+fn failure_value(failure: &Failure) -> serde_json::Value {
     let body = FailureBody {
         exit_code: failure.exit.code(),
         message: &failure.what,
@@ -193,7 +233,7 @@ fn failure_json(failure: &Failure) -> String {
         request_id: failure.request_id.as_deref(),
         retryable: failure.retryable,
     };
-    serde_json::json!({ "error": serde_json::json!(body) }).to_string()
+    serde_json::json!({ "error": serde_json::json!(body) })
 }
 
 /// Writes to standard error. Where even that fails, there is nobody left to tell.

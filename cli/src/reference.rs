@@ -1,6 +1,6 @@
 //! The topics of `coffer help`, and the reference as Markdown: docs/cli.md.
 
-use crate::{args, exit::Exit};
+use crate::{args, exit::Exit, vault_words};
 
 /// A topic of `coffer help`.
 pub struct Topic {
@@ -16,6 +16,7 @@ pub const TOPICS: &[Topic] = &[
     Topic { name: "exit-codes", title: "Exit codes", text: exit_codes },
     Topic { name: "words", title: "Words", text: || WORDS.to_owned() },
     Topic { name: "paths", title: "Paths", text: || PATHS.to_owned() },
+    Topic { name: "vault", title: "If you know Vault", text: vault_words::table },
     Topic { name: "environment", title: "Environment", text: || ENVIRONMENT.to_owned() },
 ];
 
@@ -31,10 +32,11 @@ fn exit_codes() -> String {
         text.push_str(&format!("{}  {}\n", exit.code(), exit.meaning()));
     }
     text.push_str(
-        "\nErrors go to standard error; with -o json as {\"error\": {\"exit_code\", \"message\", \"why\", \"next\", \"reason\",\n\
+        "\nErrors go to standard error; with -o json or yaml as {\"error\": {\"exit_code\", \"message\", \"why\", \"next\", \"reason\",\n\
          \"request_id\", \"retryable\"}}. The reason is one of the stable codes of docs/errors.md.\n\
          `coffer status` ends with 5, not with 2 as Vault's does, where the vault is sealed: 2 means that the command line\n\
-         is wrong, and a script must not take one for the other.\n",
+         is wrong, and a script must not take one for the other.\n\
+         `coffer run` ends as the program that it runs: with its status, or with 128 and the signal's number.\n",
     );
     text
 }
@@ -70,9 +72,13 @@ COFFER_CACERT       the file with the CA certificates, as --ca
 COFFER_CONTEXT      the context, as --context
 COFFER_TENANT       the tenant, as --tenant
 COFFER_SERVER_NAME  the certificate's name, as --server-name
-COFFER_OUTPUT       table or json, as --output
+COFFER_OUTPUT       table, json or yaml, as --output
 COFFER_CONFIG       the file of contexts, in place of ~/.config/coffer/config.toml
+COFFER_COMPLETE     set by your shell where it asks what could follow: coffer completion
 NO_COLOR            where set, nothing is coloured or bold
+PAGER               pages lists that do not fit on the terminal, never values; `less -FRX` unless set, none where empty
+VISUAL, EDITOR      the editor of `coffer kv edit`; vi where neither is set
+XDG_RUNTIME_DIR     your folder in memory: sessions, and the files of kv edit, run and dev; else /dev/shm/coffer-UID
 
 Options win over the environment, and both over the context. With another address than the context's, nothing of the
 context is used. There is no variable for a password, a token or a share: other programs of yours could read it.

@@ -165,13 +165,25 @@ fn an_identity_is_written_for_its_owner_alone_and_never_over_another() {
 }
 
 #[test]
-fn completion_scripts_know_the_commands() {
+fn completion_scripts_ask_this_program() {
     let home = home();
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, _) = run(home.path(), &["completion", shell]);
         assert_eq!(code, Some(0));
-        assert!(script.contains("undelete") && script.contains("setup-token-file"), "{shell}");
+        assert!(script.contains("COFFER_COMPLETE") && script.contains("coffer"), "{shell}: {script}");
     }
+    // Without a vault: commands, options, contexts; and silence about the rest.
+    let ask = |words: &[&str]| {
+        let mut command = coffer(home.path(), &["--"]);
+        command.args(words).env("COFFER_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+        let output = command.env("_CLAP_IFS", " ").output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{words:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask(&["coffer", "kv", "undel"]), "undelete");
+    assert_eq!(ask(&["coffer", "operator", "init", "--setup"]), "--setup-token-file");
+    assert_eq!(ask(&["coffer", "context", "use", "h"]), "here");
+    assert_eq!(ask(&["coffer", "kv", "get", "kv/x"]), "");
 }
 
 #[test]
@@ -179,7 +191,66 @@ fn there_is_a_manual_page_for_each_command() {
     let home = home();
     let folder = home.path().join("man1");
     assert_eq!(run(home.path(), &["man", folder.to_str().unwrap()]).0, Some(0));
-    for page in ["coffer.1", "coffer-kv.1", "coffer-kv-put.1", "coffer-operator-init.1"] {
+    for page in [
+        "coffer.1",
+        "coffer-kv.1",
+        "coffer-kv-put.1",
+        "coffer-operator-init.1",
+        "coffer-kv-rollback.1",
+        "coffer-run.1",
+        "coffer-dev-token.1",
+        "coffer-doctor.1",
+    ] {
         assert!(folder.join(page).is_file(), "{page}");
+    }
+}
+
+#[test]
+fn who_knows_vault_is_told_our_word() {
+    let home = home();
+    for (words, next) in [
+        (&["read", "secret/x"][..], "next:  coffer kv get PATH"),
+        (&["token", "lookup"], "next:  coffer whoami"),
+        (&["operator", "generate-root"], "next:  coffer operator recover"),
+        (&["server", "-dev"], "next:  coffer dev"),
+        (&["unwrap", "x"], "next:  coffer --help lists the commands"),
+    ] {
+        let (code, _, error) = run(home.path(), words);
+        assert_eq!(code, Some(2), "{words:?}");
+        assert!(error.contains(next), "{words:?}: {error}");
+    }
+    let (code, table, _) = run(home.path(), &["help", "vault"]);
+    assert!(code == Some(0) && table.contains("operator generate-root"), "{table}");
+    // Words that are the same here.
+    for words in
+        [&["kv", "ls", "--help"][..], &["kv", "rm", "--help"], &["policy", "read", "--help"], &["policy", "write", "--help"]]
+    {
+        assert_eq!(run(home.path(), words).0, Some(0), "{words:?}");
+    }
+}
+
+#[test]
+fn a_long_table_is_paged_on_a_terminal_and_nowhere_else() {
+    let home = home();
+    for number in 0..30 {
+        let name = format!("c{number:02}");
+        assert_eq!(run(home.path(), &["context", "set", &name, "--address", "https://a:1"]).0, Some(0));
+    }
+    let (_, piped, _) = run(home.path(), &["context", "list"]);
+    assert!(piped.contains("c29") && !piped.contains("paged:"));
+    let on_terminal = |pager: &str, variables: &[(&str, &str)]| {
+        let mut command = Command::new("script");
+        command.arg("-qec").arg(format!("{} context list", env!("CARGO_BIN_EXE_coffer"))).arg("/dev/null");
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home.path()).env("PAGER", pager).env("TERM", "xterm");
+        let output = command.envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let paged = on_terminal("sed s/^/paged:/", &[]);
+    assert_eq!(paged.matches("paged:").count(), 32, "{paged}");
+    assert!(paged.contains("\u{1b}["), "headings are bold: {paged}");
+    assert!(!on_terminal("sed s/^/paged:/", &[("NO_COLOR", "1")]).contains("\u{1b}["));
+    for none in ["", "cat", "/no/such/pager"] {
+        let text = on_terminal(none, &[]);
+        assert!(text.contains("c29") && !text.contains("paged:"), "{none}: {text}");
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::{Instant, sleep_until, timeout},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::Service;
 
 use crate::{Backoff, Identity, endpoint::Endpoint, error::Error};
@@ -102,15 +102,19 @@ impl Target {
         let unreachable = |error: io::Error| Error::unreachable(format!("{} cannot be reached: {error}", self.endpoint));
         match &self.endpoint {
             Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(unreachable)?)),
-            Endpoint::Tls { host, port } => {
-                let name = self.server_name()?;
-                let config = Arc::new(self.tls_config()?);
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
-                stream.set_nodelay(true).map_err(unreachable)?;
-                let stream = TlsConnector::from(config).connect(name, stream).await;
-                Ok(Box::new(stream.map_err(|error| self.handshake_error(&error))?))
-            }
+            Endpoint::Tls { host, port } => Ok(Box::new(self.handshake(host, *port).await?)),
         }
+    }
+
+    /// A TLS connection over TCP, to a server whose certificate is believed.
+    pub(crate) async fn handshake(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, Error> {
+        let unreachable = |error: io::Error| Error::unreachable(format!("{} cannot be reached: {error}", self.endpoint));
+        let name = self.server_name()?;
+        let config = Arc::new(self.tls_config()?);
+        let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        stream.map_err(|error| self.handshake_error(&error))
     }
 
     /// The name that the server's certificate must be for.

@@ -19,6 +19,7 @@ mod endpoint;
 mod error;
 mod identity;
 mod keeper;
+mod probe;
 mod random;
 mod secret;
 mod watch;
@@ -29,6 +30,8 @@ pub use connection::Connection;
 pub use error::{Blame, Detail, Error};
 pub use identity::{Identity, IdentityError};
 pub use keeper::{SERVICE_ACCOUNT_TOKEN_BYTES_MAX, SessionKeeper, WorkloadLogin};
+pub use probe::{Place, Probe, place, probe};
+pub use random::random_bytes;
 pub use secret::Secret;
 pub use watch::{Event, ResumeToken, WATCH_PATHS_MAX, Watch};
 

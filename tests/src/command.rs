@@ -96,9 +96,13 @@ impl Coffer {
         Ok(ran.stdout)
     }
 
-    fn command(&self) -> Command {
+    /// The command, to be run in another way: with other streams, or to be left running.
+    #[must_use]
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().env("HOME", self.home.path()).env("PATH", "/usr/bin:/bin").current_dir(self.home.path());
+        // The home is in memory already: what is private to a login is in it.
+        command.env("XDG_RUNTIME_DIR", self.home.path());
         command
     }
 }

@@ -69,7 +69,7 @@ impl Tail {
         let mut entries = answer(&attempt, vault.client.audit().tail_audit(request).await)?.into_inner();
         while let Some(entry) = answer(&attempt, entries.message().await)? {
             match app.out.format {
-                Format::Json => app.out.json_line(&json(&entry))?,
+                Format::Json | Format::Yaml => app.out.item(&json(&entry))?,
                 Format::Table => app.out.text(&line(&entry))?,
             }
         }

@@ -8,6 +8,7 @@ use coffer_client::proto::{
 
 use crate::{
     app::{App, PAGE_SIZE, Vault, all_pages, answer, part},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
     input::{Source, TEXT_BYTES_MAX},
@@ -20,8 +21,10 @@ mod show;
 pub(crate) enum Cluster {
     Create(Create),
     Get(Get),
+    #[command(visible_alias = "ls")]
     List(List),
     Update(Update),
+    #[command(visible_alias = "rm")]
     Delete(Delete),
     ConfirmPodLoss(ConfirmPodLoss),
 }
@@ -154,12 +157,15 @@ Examples:
   coffer cluster create eks --issuer https://oidc.example.com/id/X --jwks-url https://oidc.example.com/id/X/keys --jwks-ca @ca.pem")]
 pub(crate) struct Create {
     /// The name: a-z 0-9 -
+    #[arg(add = crate::complete::clusters())]
     name: String,
     /// The issuer that tokens name (kubectl get --raw /.well-known/openid-configuration)
     #[arg(long, value_name = "URL")]
     issuer: String,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Create {
@@ -170,6 +176,17 @@ impl Create {
                 .next("--jwks @FILE, --jwks-url URL or --api-server"));
         }
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("register the cluster {}", self.name), "ClusterService/CreateCluster");
+            planned.say("name", &self.name);
+            planned.say("issuer", &settings.issuer);
+            match read(&vault, &self.name).await {
+                Ok(_) => return Err(Failure::new(Exit::Conflict, format!("there is a cluster {} already", self.name))),
+                Err(failure) if failure.exit == Exit::Denied => planned.checked("no cluster of this name can be seen"),
+                Err(failure) => return Err(failure),
+            }
+            return planned.show(app);
+        }
         let attempt = vault.attempt(format!("register the cluster {}", self.name));
         let request = CreateClusterRequest { name: self.name, settings: Some(settings), idempotency_key: String::new() };
         let created = answer(&attempt, vault.client.clusters().create_cluster(request).await)?.into_inner();
@@ -185,6 +202,7 @@ impl Create {
 #[derive(Args)]
 pub(crate) struct Get {
     /// The name
+    #[arg(add = crate::complete::clusters())]
     name: String,
 }
 
@@ -217,7 +235,7 @@ impl List {
             service.list_clusters(ListClustersRequest { page_size: PAGE_SIZE, page_token })
         });
         let json: Vec<_> = clusters.iter().map(show::json).collect();
-        app.out.result(&json, |view| show::all(&clusters, view))?;
+        app.out.long(&json, |view| show::all(&clusters, view))?;
         Ok(Exit::Done)
     }
 }
@@ -228,12 +246,15 @@ impl List {
 #[derive(Args)]
 pub(crate) struct Update {
     /// The name
+    #[arg(add = crate::complete::clusters())]
     name: String,
     /// The issuer that tokens name
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Update {
@@ -246,6 +267,14 @@ impl Update {
         let mut settings = self.settings.apply(app, known.settings.unwrap_or_default())?;
         if let Some(issuer) = self.issuer {
             settings.issuer = issuer;
+        }
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("change the cluster {}", self.name), "ClusterService/UpdateCluster");
+            planned.say("name", &self.name);
+            planned.say("issuer", &settings.issuer);
+            planned.say("audience", &settings.audience);
+            planned.checked("it is there");
+            return planned.show(app);
         }
         let attempt = vault.attempt(format!("change the cluster {}", self.name));
         let request = UpdateClusterRequest { name: self.name, settings: Some(settings), etag: known.etag };
@@ -262,15 +291,25 @@ impl Update {
 #[derive(Args)]
 pub(crate) struct Delete {
     /// The name
+    #[arg(add = crate::complete::clusters())]
     name: String,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Delete {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            read(&vault, &self.name).await?;
+            let mut planned = Planned::new(format!("forget the cluster {}", self.name), "ClusterService/DeleteCluster");
+            planned.say("name", &self.name);
+            planned.checked("it is there");
+            return planned.show(app);
+        }
         super::confirm(app, self.yes, &format!("Forget the cluster {} and end the sessions of all its workloads?", self.name))?;
         let attempt = vault.attempt(format!("forget the cluster {}", self.name));
         let request = DeleteClusterRequest { name: self.name.clone(), etag: String::new() };
@@ -286,6 +325,7 @@ impl Delete {
 #[derive(Args)]
 pub(crate) struct ConfirmPodLoss {
     /// The cluster's name
+    #[arg(add = crate::complete::clusters())]
     name: String,
     /// Do not ask
     #[arg(short, long)]

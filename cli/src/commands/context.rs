@@ -17,10 +17,12 @@ use crate::{
 /// Choose between vaults
 #[derive(Subcommand)]
 pub(crate) enum ContextCommand {
+    #[command(visible_alias = "ls")]
     List(List),
     Use(Use),
     Set(Set),
     Show(Show),
+    #[command(visible_alias = "rm")]
     Delete(Delete),
 }
 
@@ -58,7 +60,7 @@ impl List {
             .iter()
             .map(|(name, context)| ContextJson { name: Some(name), current: current == Some(name), context })
             .collect();
-        app.out.result(&json, |view| render(&contexts, view))?;
+        app.out.long(&json, |view| render(&contexts, view))?;
         Ok(Exit::Done)
     }
 }
@@ -81,6 +83,7 @@ fn render(contexts: &Contexts, view: &View) -> String {
 #[derive(Args)]
 pub(crate) struct Use {
     /// The context's name
+    #[arg(add = crate::complete::contexts())]
     name: String,
 }
 
@@ -194,6 +197,7 @@ impl Show {
 #[derive(Args)]
 pub(crate) struct Delete {
     /// The context's name
+    #[arg(add = crate::complete::contexts())]
     name: String,
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::parse_list;
 use crate::{
     app::{App, PAGE_SIZE, Vault, all_pages, answer, part},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
     output::{Table, View, rfc3339, since},
@@ -33,16 +34,35 @@ pub(crate) struct Grant {
     /// The actions, with commas: read, list, write, delete, destroy
     actions: String,
     /// The path: exact, or PATH/** for all below it
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// Who gets it
     #[arg(long, value_name = "PRINCIPAL")]
     to: String,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Grant {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         let actions = actions(&self.actions)?;
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let doing = format!("grant {} on {} to {}", actions.join(","), self.path, self.to);
+            let mut planned = Planned::new(doing, "GrantService/CreateGrant");
+            planned.say("actions", &actions);
+            planned.say("path", &self.path);
+            planned.say("principal", &self.to);
+            let there = list(app, &vault, String::new(), self.to.clone()).await?;
+            let same = there.iter().filter(|grant| grant.path == self.path);
+            let same: Vec<String> = same.flat_map(|grant| grant.actions.iter().cloned()).collect();
+            planned.checked(if same.is_empty() {
+                "nothing is granted there to this principal yet".to_owned()
+            } else {
+                format!("granted there to this principal already: {}", same.join(", "))
+            });
+            return planned.show(app);
+        }
         let attempt = vault.attempt(format!("grant {} on {} to {}", actions.join(","), self.path, self.to));
         let request = CreateGrantRequest { actions, path: self.path, principal: self.to, idempotency_key: String::new() };
         let created = answer(&attempt, vault.client.grants().create_grant(request).await)?.into_inner();
@@ -91,6 +111,8 @@ pub(crate) struct Revoke {
     /// Whose grant it is
     #[arg(long, value_name = "PRINCIPAL", requires = "path")]
     from: Option<String>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -102,6 +124,9 @@ struct RevokedJson {
 
 impl Revoke {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
+        if self.dry_run.asked() {
+            return self.plan(app).await;
+        }
         let revoked = match (&self.path, &self.from) {
             (Some(path), Some(from)) => {
                 let actions = actions(&self.what)?;
@@ -126,6 +151,37 @@ impl Revoke {
             text
         })?;
         Ok(Exit::Done)
+    }
+}
+
+impl Revoke {
+    /// What would be revoked.
+    async fn plan(&self, app: &App) -> Result<Exit> {
+        let vault = app.vault()?;
+        let there = list(app, &vault, String::new(), self.from.clone().unwrap_or_default()).await?;
+        let given = match &self.path {
+            Some(_) => actions(&self.what)?,
+            None => Vec::new(),
+        };
+        let meant = |grant: &&Granted| match (&self.path, &self.from) {
+            (Some(path), Some(from)) => {
+                grant.path == *path && grant.principal == *from && grant.actions.iter().any(|action| given.contains(action))
+            }
+            _ => grant.id == self.what,
+        };
+        let meant: Vec<&Granted> = there.iter().filter(meant).collect();
+        if meant.is_empty() {
+            return Err(Failure::new(Exit::Denied, "there is no such grant").next("coffer grants shows them"));
+        }
+        let ids: Vec<&str> = meant.iter().map(|grant| grant.id.as_str()).collect();
+        let mut planned = Planned::new(format!("revoke {}", ids.join(", ")), "GrantService/DeleteGrant");
+        planned.say("ids", &ids);
+        for grant in meant {
+            let rest = remaining(&grant.actions, &given);
+            let rest = if given.is_empty() || rest.is_empty() { "nothing".to_owned() } else { rest.join(", ") };
+            planned.checked(format!("{} may {} at {}; {rest} stays", grant.principal, grant.actions.join(", "), grant.path));
+        }
+        planned.show(app)
     }
 }
 
@@ -185,6 +241,7 @@ Examples:
   coffer grants --to k8s:prod/payments/api")]
 pub(crate) struct Grants {
     /// Only grants that reach this path
+    #[arg(add = crate::complete::paths())]
     path: Option<String>,
     /// Only grants to exactly this principal
     #[arg(long, value_name = "PRINCIPAL")]
@@ -196,7 +253,7 @@ impl Grants {
         let vault = app.vault()?;
         let grants = list(app, &vault, self.path.unwrap_or_default(), self.to.unwrap_or_default()).await?;
         let json: Vec<GrantJson<'_>> = grants.iter().map(GrantJson::from).collect();
-        app.out.result(&json, |view| render(&grants, view))?;
+        app.out.long(&json, |view| render(&grants, view))?;
         Ok(Exit::Done)
     }
 }

@@ -17,7 +17,7 @@ Examples:
   coffer help kv put
   coffer help exit-codes")]
 pub(crate) struct Help {
-    /// A command, or a topic: exit-codes, words, paths, environment
+    /// A command, or a topic: exit-codes, words, paths, environment, vault
     #[arg(value_name = "COMMAND|TOPIC")]
     about: Vec<String>,
 }

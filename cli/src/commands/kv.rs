@@ -1,28 +1,34 @@
 //! `coffer kv`: secrets.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 use coffer_client::{
     Secret,
-    proto::{
-        DeleteVersionsRequest, DestroyVersionsRequest, ListSecretsRequest, PutSecretRequest, SecretEntry,
-        UndeleteVersionsRequest, VersionInfo,
-    },
+    proto::{DeleteVersionsRequest, DestroyVersionsRequest, PutSecretRequest, UndeleteVersionsRequest, VersionInfo},
 };
 use coffer_secret::SecretBytes;
 use serde::Serialize;
 
 use crate::{
     advice::Attempt,
-    app::{App, PAGE_SIZE, all_pages, answer, part},
+    app::{App, Vault, answer, part},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
-    output::{is_printable, one_line, rfc3339},
+    input::Fields,
+    output::{is_printable, rfc3339},
 };
 
+pub(crate) mod copy;
+pub(crate) mod diff;
+pub(crate) mod edit;
+pub(crate) mod history;
+pub(crate) mod list;
 pub(crate) mod metadata;
+pub(crate) mod rollback;
 mod show;
+mod tree;
 
 /// The longest that a version may live: the vault's own limit, a hundred years.
 const TTL_MAX: Duration = Duration::from_secs(3_155_760_000);
@@ -34,10 +40,25 @@ const VERSIONS_MAX: usize = 100;
 /// A secret is a map of fields at a path. Each write makes a new version.
 #[derive(Subcommand)]
 pub(crate) enum Kv {
+    #[command(visible_alias = "write")]
     Put(Put),
     Patch(Patch),
+    #[command(visible_alias = "read")]
     Get(Get),
-    List(List),
+    Edit(edit::Edit),
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    #[command(visible_alias = "find")]
+    Search(list::Search),
+    #[command(visible_alias = "versions")]
+    History(history::History),
+    Diff(diff::Diff),
+    Rollback(rollback::Rollback),
+    #[command(visible_alias = "cp")]
+    Copy(copy::Copy),
+    #[command(visible_alias = "mv")]
+    Move(copy::Move),
+    #[command(visible_alias = "rm")]
     Delete(Delete),
     Undelete(Undelete),
     Destroy(Destroy),
@@ -51,7 +72,14 @@ impl Kv {
             Self::Put(command) => command.write.run(app, command.merge, command.cas).await,
             Self::Patch(command) => command.write.run(app, true, command.cas).await,
             Self::Get(command) => command.run(app).await,
+            Self::Edit(command) => command.run(app).await,
             Self::List(command) => command.run(app).await,
+            Self::Search(command) => command.run(app).await,
+            Self::History(command) => command.run(app).await,
+            Self::Diff(command) => command.run(app).await,
+            Self::Rollback(command) => command.run(app).await,
+            Self::Copy(command) => command.run(app).await,
+            Self::Move(command) => command.run(app).await,
             Self::Delete(command) => command.run(app).await,
             Self::Undelete(command) => command.run(app).await,
             Self::Destroy(command) => command.run(app).await,
@@ -102,6 +130,7 @@ Examples:
 #[derive(Args)]
 struct Write {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// The fields: KEY, KEY=@FILE, KEY=-, KEY=value or @FILE.json
     #[arg(required = true, value_name = "FIELD")]
@@ -109,6 +138,8 @@ struct Write {
     /// How long the version lives, as 12h or 30d [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_ttl)]
     ttl: Option<Duration>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -125,6 +156,9 @@ impl Write {
         let fields = app.input.fields(&self.fields)?;
         for note in &fields.notes {
             app.out.note(note);
+        }
+        if self.dry_run.asked() {
+            return self.plan(app, &vault, &fields, merge, expected_version).await;
         }
         let attempt = vault.attempt(format!("write {}", self.path)).at("write", &self.path);
         let request = PutSecretRequest {
@@ -148,6 +182,20 @@ impl Write {
     }
 }
 
+impl Write {
+    /// What would be written: names and sizes, no values.
+    async fn plan(&self, app: &App, vault: &Vault, fields: &Fields, merge: bool, expected: Option<u64>) -> Result<Exit> {
+        let mut planned = Planned::new(format!("write a new version of {}", self.path), "KvService/PutSecret");
+        planned.say("path", &self.path);
+        planned.say("field_sizes", fields.entries.iter().map(|(name, value)| (name, value.len())).collect::<BTreeMap<_, _>>());
+        planned.say("merge", merge);
+        planned.say_some("expected_version", expected);
+        planned.say_some("ttl_seconds", self.ttl.map(|ttl| ttl.as_secs()));
+        planned.newest(vault, &self.path, expected).await?;
+        planned.show(app)
+    }
+}
+
 fn parse_ttl(text: &str) -> std::result::Result<Duration, String> {
     let ttl = humantime::parse_duration(text).map_err(|_| "write a duration such as 12h or 30d".to_owned())?;
     if ttl.subsec_nanos() != 0 || ttl.is_zero() || ttl > TTL_MAX {
@@ -167,6 +215,7 @@ Examples:
   coffer kv get kv/prod/payments -o json | jq -r .fields.user")]
 pub(crate) struct Get {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// Print this field's value alone: as it is, and without a newline where output is no terminal
     #[arg(short, long, value_name = "NAME")]
@@ -195,14 +244,14 @@ impl Get {
     }
 }
 
-fn no_field(path: &str, field: &str, secret: &Secret) -> Box<Failure> {
+pub(crate) fn no_field(path: &str, field: &str, secret: &Secret) -> Box<Failure> {
     let names: Vec<&str> = secret.fields.keys().map(String::as_str).collect();
     Failure::new(Exit::Denied, format!("{path} has no field '{field}'")).next(format!("its fields: {}", names.join(", ")))
 }
 
 fn one_field(app: &App, name: &str, value: &SecretBytes) -> Result<Exit> {
-    if app.out.format == crate::output::Format::Json {
-        app.out.json(&show::field_json(value))?;
+    if app.out.format != crate::output::Format::Table {
+        app.out.result(&show::field_json(value), |_| String::new())?;
         return Ok(Exit::Done);
     }
     let text = std::str::from_utf8(value.expose()).ok();
@@ -215,57 +264,6 @@ fn one_field(app: &App, name: &str, value: &SecretBytes) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// List the names below a path
-///
-/// A name that ends with / is a folder: there are secrets below it.
-#[derive(Args)]
-pub(crate) struct List {
-    /// The folder: a mount such as kv, or a path below it
-    path: String,
-}
-
-#[derive(Serialize)]
-struct EntryJson<'a> {
-    name: &'a str,
-    secret: bool,
-    folder: bool,
-}
-
-impl List {
-    async fn run(self, app: &App) -> Result<Exit> {
-        let vault = app.vault()?;
-        // People write a folder as `list` shows it.
-        let path = self.path.strip_suffix('/').unwrap_or(&self.path).to_owned();
-        let attempt = vault.attempt(format!("list {path}")).at("list", &path);
-        let mut kv = vault.client.kv();
-        let entries = all_pages!(app, &attempt, entries, |page_token| {
-            kv.list_secrets(ListSecretsRequest { path: path.clone(), page_size: PAGE_SIZE, page_token })
-        });
-        let json: Vec<EntryJson<'_>> =
-            entries.iter().map(|entry| EntryJson { name: &entry.name, secret: entry.secret, folder: entry.folder }).collect();
-        app.out.result(&json, |_| listed(&entries))?;
-        if entries.is_empty() {
-            app.out.note(&format!("nothing at {path} that you may see"));
-        }
-        Ok(Exit::Done)
-    }
-}
-
-/// Names a line each, as `ls` does: for people and for pipes. A name that is both has two lines.
-fn listed(entries: &[SecretEntry]) -> String {
-    let mut text = String::new();
-    for entry in entries {
-        let name = one_line(&entry.name);
-        if entry.secret {
-            text.push_str(&format!("{name}\n"));
-        }
-        if entry.folder {
-            text.push_str(&format!("{name}/\n"));
-        }
-    }
-    text
-}
-
 #[derive(Serialize)]
 struct VersionsJson<'a> {
     path: &'a str,
@@ -276,16 +274,22 @@ struct VersionsJson<'a> {
 #[derive(Args)]
 pub(crate) struct Delete {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// The versions, as 3,4 [default: the newest]
     #[arg(long, value_name = "N,N", value_parser = parse_version, value_delimiter = ',')]
     versions: Vec<u64>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Delete {
     async fn run(self, app: &App) -> Result<Exit> {
         check_versions(&self.versions)?;
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            return plan_versions(app, &vault, "delete", "KvService/DeleteVersions", &self.path, &self.versions).await;
+        }
         let attempt = vault.attempt(format!("delete {}", self.path)).at("delete", &self.path);
         let request = DeleteVersionsRequest { path: self.path.clone(), versions: self.versions.clone() };
         answer(&attempt, vault.client.kv().delete_versions(request).await)?;
@@ -297,16 +301,22 @@ impl Delete {
 #[derive(Args)]
 pub(crate) struct Undelete {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// The versions, as 3,4
     #[arg(long, required = true, value_name = "N,N", value_parser = parse_version, value_delimiter = ',')]
     versions: Vec<u64>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Undelete {
     async fn run(self, app: &App) -> Result<Exit> {
         check_versions(&self.versions)?;
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            return plan_versions(app, &vault, "undelete", "KvService/UndeleteVersions", &self.path, &self.versions).await;
+        }
         let attempt = vault.attempt(format!("undelete versions of {}", self.path)).at("delete", &self.path);
         let request = UndeleteVersionsRequest { path: self.path.clone(), versions: self.versions.clone() };
         answer(&attempt, vault.client.kv().undelete_versions(request).await)?;
@@ -320,6 +330,7 @@ impl Undelete {
 #[derive(Args)]
 pub(crate) struct Destroy {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// The versions, as 3,4
     #[arg(long, required = true, value_name = "N,N", value_parser = parse_version, value_delimiter = ',')]
@@ -327,18 +338,33 @@ pub(crate) struct Destroy {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Destroy {
     async fn run(self, app: &App) -> Result<Exit> {
         check_versions(&self.versions)?;
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            return plan_versions(app, &vault, "destroy", "KvService/DestroyVersions", &self.path, &self.versions).await;
+        }
         super::confirm(app, self.yes, &format!("Erase versions {} of {} for good?", numbers(&self.versions), self.path))?;
         let attempt: Attempt = vault.attempt(format!("destroy versions of {}", self.path)).at("destroy", &self.path);
         let request = DestroyVersionsRequest { path: self.path.clone(), versions: self.versions.clone() };
         answer(&attempt, vault.client.kv().destroy_versions(request).await)?;
         changed(app, &self.path, &self.versions, "destroyed")
     }
+}
+
+/// What would be done to versions, and whether they are there.
+async fn plan_versions(app: &App, vault: &Vault, doing: &str, rpc: &'static str, path: &str, versions: &[u64]) -> Result<Exit> {
+    let what = if versions.is_empty() { "the newest version".to_owned() } else { format!("versions {}", numbers(versions)) };
+    let mut planned = Planned::new(format!("{doing} {what} of {path}"), rpc);
+    planned.say("path", path);
+    planned.say("versions", versions);
+    planned.versions(vault, path, versions).await?;
+    planned.show(app)
 }
 
 fn changed(app: &App, path: &str, versions: &[u64], how: &str) -> Result<Exit> {
@@ -366,7 +392,7 @@ fn check_versions(versions: &[u64]) -> Result<()> {
 }
 
 /// The state of a version in one word.
-fn state(version: &VersionInfo) -> &'static str {
+pub(crate) fn state(version: &VersionInfo) -> &'static str {
     use coffer_client::proto::VersionState;
     match VersionState::try_from(version.state) {
         Ok(VersionState::Live) => "live",

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     app::{App, PAGE_SIZE, all_pages, answer, part},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::Result,
     input::{Source, TEXT_BYTES_MAX},
@@ -18,10 +19,15 @@ use crate::{
 /// Write policies in Cedar, for what grants cannot say
 #[derive(Subcommand)]
 pub(crate) enum Policy {
+    #[command(visible_alias = "write")]
     Put(Put),
+    #[command(visible_alias = "read")]
     Get(Get),
+    #[command(visible_alias = "ls")]
     List(List),
+    #[command(visible_alias = "rm")]
     Delete(Delete),
+    #[command(visible_alias = "check")]
     Lint(Lint),
 }
 
@@ -49,6 +55,7 @@ Examples:
   coffer policy put office-hours --etag new - < office-hours.cedar")]
 pub(crate) struct Put {
     /// The policy's name
+    #[arg(add = crate::complete::policies())]
     name: String,
     /// The Cedar text: @FILE, or - for standard input
     #[arg(value_name = "@FILE")]
@@ -56,12 +63,31 @@ pub(crate) struct Put {
     /// Store only where this is the policy's state; `new` where there must be none yet
     #[arg(long)]
     etag: Option<String>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Put {
     async fn run(self, app: &App) -> Result<Exit> {
         let text = text(app, &self.file)?;
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let attempt = vault.attempt("check the policy");
+            let request = LintPolicyRequest { text: text.clone() };
+            let findings = answer(&attempt, vault.client.policies().lint_policy(request).await)?.into_inner().findings;
+            let file = Source::of_file(&self.file).name();
+            if findings.iter().any(|finding| finding.error) {
+                return report(app, &file, &findings);
+            }
+            let mut planned = Planned::new(format!("store the policy {}", self.name), "PolicyService/PutPolicy");
+            planned.say("name", &self.name);
+            planned.say("bytes", text.len());
+            planned.say_some("etag", self.etag.as_ref());
+            for line in findings_text(&file, &findings).lines() {
+                planned.checked(line);
+            }
+            return planned.show(app);
+        }
         let attempt = vault.attempt(format!("store the policy {}", self.name));
         let request = PutPolicyRequest { name: self.name, text, etag: self.etag.unwrap_or_default() };
         let stored = answer(&attempt, vault.client.policies().put_policy(request).await)?.into_inner();
@@ -75,6 +101,7 @@ impl Put {
 #[derive(Args)]
 pub(crate) struct Get {
     /// The policy's name
+    #[arg(add = crate::complete::policies())]
     name: String,
 }
 
@@ -103,7 +130,7 @@ impl List {
             service.list_policies(ListPoliciesRequest { page_size: PAGE_SIZE, page_token })
         });
         let json: Vec<PolicyJson<'_>> = policies.iter().map(PolicyJson::new).collect();
-        app.out.result(&json, |view| render(&policies, view))?;
+        app.out.long(&json, |view| render(&policies, view))?;
         Ok(Exit::Done)
     }
 }
@@ -125,10 +152,13 @@ fn render(policies: &[Stored], view: &View) -> String {
 #[derive(Args)]
 pub(crate) struct Delete {
     /// The policy's name
+    #[arg(add = crate::complete::policies())]
     name: String,
     /// Delete only where this is the policy's state
     #[arg(long)]
     etag: Option<String>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -139,6 +169,16 @@ struct DeletedJson<'a> {
 impl Delete {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let attempt = vault.attempt(format!("read the policy {}", self.name));
+            let request = GetPolicyRequest { name: self.name.clone() };
+            answer(&attempt, vault.client.policies().get_policy(request).await)?;
+            let mut planned = Planned::new(format!("delete the policy {}", self.name), "PolicyService/DeletePolicy");
+            planned.say("name", &self.name);
+            planned.say_some("etag", self.etag.as_ref());
+            planned.checked("it is there");
+            return planned.show(app);
+        }
         let attempt = vault.attempt(format!("delete the policy {}", self.name));
         let request = DeletePolicyRequest { name: self.name.clone(), etag: self.etag.unwrap_or_default() };
         answer(&attempt, vault.client.policies().delete_policy(request).await)?;
@@ -170,14 +210,18 @@ impl Lint {
         let vault = app.vault()?;
         let attempt = vault.attempt("check the policy");
         let found = answer(&attempt, vault.client.policies().lint_policy(LintPolicyRequest { text }).await)?.into_inner();
-        let findings = found.findings;
-        let json: Vec<FindingJson<'_>> = findings
-            .iter()
-            .map(|finding| FindingJson { error: finding.error, line: finding.line, message: &finding.message })
-            .collect();
-        app.out.result(&json, |_| findings_text(&Source::of_file(&self.file).name(), &findings))?;
-        Ok(if findings.iter().any(|finding| finding.error) { Exit::CheckFailed } else { Exit::Done })
+        report(app, &Source::of_file(&self.file).name(), &found.findings)
     }
+}
+
+/// Shows what was found in a policy's text.
+fn report(app: &App, file: &str, findings: &[PolicyFinding]) -> Result<Exit> {
+    let json: Vec<FindingJson<'_>> = findings
+        .iter()
+        .map(|finding| FindingJson { error: finding.error, line: finding.line, message: &finding.message })
+        .collect();
+    app.out.result(&json, |_| findings_text(file, findings))?;
+    Ok(if findings.iter().any(|finding| finding.error) { Exit::CheckFailed } else { Exit::Done })
 }
 
 /// Findings as compilers write them, so that editors find the place.

@@ -14,6 +14,7 @@ use crate::{
 /// List and end sessions
 #[derive(Subcommand)]
 pub(crate) enum Sessions {
+    #[command(visible_alias = "ls")]
     List(List),
     Revoke(Revoke),
 }
@@ -56,7 +57,7 @@ impl List {
                 expires: rfc3339(session.expires.as_ref()),
             })
             .collect();
-        app.out.result(&json, |view| render(&sessions, view))?;
+        app.out.long(&json, |view| render(&sessions, view))?;
         Ok(Exit::Done)
     }
 }

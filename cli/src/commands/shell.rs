@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, ValueEnum};
 
 use crate::{
     app::App,
-    args::{self, Cli},
+    args, complete,
     exit::Exit,
     failure::{Failure, Result},
     reference,
@@ -23,7 +23,11 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// Print a script that completes commands in your shell
+/// Print a script that completes commands and names in your shell
+///
+/// The shell then asks this program while you type: for commands and options, and for paths, contexts, users, clusters and
+/// policies as far as you are logged in and may list them. The vault has a second to answer; where it does not, or you
+/// are not logged in, nothing is completed, and nothing is said.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -38,12 +42,12 @@ pub(crate) struct Completion {
 impl Completion {
     pub(crate) fn run(self, app: &App) -> Result<Exit> {
         let shell = match self.shell {
-            Shell::Bash => clap_complete::Shell::Bash,
-            Shell::Zsh => clap_complete::Shell::Zsh,
-            Shell::Fish => clap_complete::Shell::Fish,
+            Shell::Bash => "bash",
+            Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
         };
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "coffer", &mut script);
+        let script = complete::script(shell)
+            .map_err(|error| Failure::new(Exit::Failed, format!("the script cannot be written: {error}")))?;
         app.out.raw(&script)?;
         Ok(Exit::Done)
     }

@@ -9,34 +9,47 @@ use serde::Serialize;
 use super::operator::standing;
 use crate::{
     app::{App, answer, part},
+    context::Target,
     exit::Exit,
     failure::Result,
-    output::{View, pairs, rfc3339, since},
+    output::{View, age, pairs, rfc3339, since},
+    session::Session,
 };
 
 /// Show whether the vault is initialised and unsealed
 ///
-/// Needs no login. The exit status is 0 where the vault is unsealed, and 5 where it is sealed or not initialised.
+/// Needs no login; who is logged in sees more: their session, and, where a role permits, store and audit log. The exit status is 0 where the vault is unsealed, and 5 where it is sealed or not initialised.
 #[derive(Args)]
 pub(crate) struct Status {
-    /// Show store, audit log and start time too; needs a login with a role
+    /// Fail where store, audit log and start time may not be seen; needs a login with a role
     #[arg(short, long)]
     long: bool,
 }
 
 impl Status {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
-        let (seal, more) = if self.long {
-            let vault = app.vault()?;
-            let attempt = vault.attempt("read the status");
-            let status = answer(&attempt, vault.client.system().get_status(GetStatusRequest {}).await)?.into_inner();
-            (part(&attempt, status.seal.clone())?, Some(status))
-        } else {
-            let vault = app.vault_without_session()?;
-            let attempt = vault.attempt("read the status");
-            (answer(&attempt, vault.client.system().get_seal_status(GetSealStatusRequest {}).await)?.into_inner(), None)
+        let (vault, session) = match app.vault() {
+            Ok(vault) => (vault, Session::read(&app.paths, &app.target()?)?),
+            Err(failure) if self.long => return Err(failure),
+            Err(_) => (app.vault_without_session()?, None),
         };
-        app.out.result(&json(&seal, more.as_ref()), |view| render(&seal, more.as_ref(), view))?;
+        let attempt = vault.attempt("read the status");
+        let more = async {
+            let status = answer(&attempt, vault.client.system().get_status(GetStatusRequest {}).await)?.into_inner();
+            Result::Ok((part(&attempt, status.seal.clone())?, Some(status)))
+        };
+        let (seal, more) = if self.long {
+            more.await?
+        } else {
+            let seal = answer(&attempt, vault.client.system().get_seal_status(GetSealStatusRequest {}).await)?.into_inner();
+            // What is not for everybody is left out where it is not permitted: nothing is wrong then.
+            match session.as_ref().filter(|_| !seal.sealed) {
+                Some(_) => more.await.unwrap_or((seal, None)),
+                None => (seal, None),
+            }
+        };
+        let place = Place { target: &vault.target, session: session.as_ref() };
+        app.out.result(&json(&place, &seal, more.as_ref()), |view| render(&place, &seal, more.as_ref(), view))?;
         for warning in &seal.warnings {
             app.out.note(warning);
         }
@@ -44,8 +57,19 @@ impl Status {
     }
 }
 
+/// Which vault it is, and who asks.
+struct Place<'a> {
+    target: &'a Target,
+    session: Option<&'a Session>,
+}
+
 #[derive(Serialize)]
 struct Json<'a> {
+    address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<&'a str>,
     initialised: bool,
     sealed: bool,
     seal_kind: &'static str,
@@ -86,8 +110,11 @@ struct Progress<'a> {
     needed: u32,
 }
 
-fn json<'a>(seal: &'a GetSealStatusResponse, more: Option<&'a GetStatusResponse>) -> Json<'a> {
+fn json<'a>(place: &Place<'a>, seal: &'a GetSealStatusResponse, more: Option<&'a GetStatusResponse>) -> Json<'a> {
     Json {
+        address: place.target.vault.address.as_str(),
+        context: place.target.context.as_deref(),
+        principal: place.session.map(|session| session.principal.as_str()),
         initialised: seal.initialised,
         sealed: seal.sealed,
         seal_kind: kind(seal),
@@ -128,9 +155,14 @@ fn kind(seal: &GetSealStatusResponse) -> &'static str {
     }
 }
 
-fn render(seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: &View) -> String {
+fn render(place: &Place<'_>, seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: &View) -> String {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    let mut lines = vec![("Initialised", yes(seal.initialised)), ("Sealed", yes(seal.sealed))];
+    let context = place.target.context.as_ref().map(|context| format!(" ({context})")).unwrap_or_default();
+    let mut lines = vec![
+        ("Address", format!("{}{context}", place.target.vault.address)),
+        ("Initialised", yes(seal.initialised)),
+        ("Sealed", yes(seal.sealed)),
+    ];
     let unseal = seal.unseal.as_ref();
     match seal.seal_kind() {
         SealKind::Unspecified => {}
@@ -168,12 +200,22 @@ fn render(seal: &GetSealStatusResponse, more: Option<&GetStatusResponse>, view: 
         lines.push(("Keys", format!("made {} ago{terms}", since(more.keys_rotated.as_ref(), view))));
         lines.push(("Started", format!("{} ago", since(more.started.as_ref(), view))));
     }
+    if let Some(session) = place.session {
+        let left = session.expires.map(|expires| u64::try_from(expires.as_second() - view.now.as_second()).unwrap_or(0));
+        let ends = left.map(|left| format!(", the session ends in {}", age(left))).unwrap_or_default();
+        lines.push(("Logged in", format!("{}{ends}", session.principal)));
+    }
+    if seal.sealed {
+        let next = if seal.initialised { "coffer operator unseal" } else { "coffer operator init, on the server's machine" };
+        lines.push(("Next", next.to_owned()));
+    }
     pairs(&lines)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Context;
 
     #[test]
     fn a_sealed_vault_shows_how_far_unsealing_has_come() {
@@ -190,14 +232,19 @@ mod tests {
             rekey: None,
         };
         let view = View { now: jiff::Timestamp::UNIX_EPOCH, width: None };
+        let vault = Context { address: "https://a:1".parse().unwrap(), ca: None, server_name: None, tenant: None };
+        let target = Target { context: Some("prod".into()), vault };
+        let place = Place { target: &target, session: None };
         assert_eq!(
-            anstream::adapter::strip_str(&render(&seal, None, &view)).to_string(),
-            "Initialised  yes\n\
+            anstream::adapter::strip_str(&render(&place, &seal, None, &view)).to_string(),
+            "Address      https://a:1 (prod)\n\
+             Initialised  yes\n\
              Sealed       yes\n\
              Seal         3 of 5 shares\n\
              Unsealing    1 of 3 shares handed in (nonce n1)\n\
              Vault        abababababababababababababababab\n\
-             Version      0.1.0\n"
+             Version      0.1.0\n\
+             Next         coffer operator unseal\n"
         );
     }
 }

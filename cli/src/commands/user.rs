@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     app::{App, PAGE_SIZE, Vault, all_pages, answer, part},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
     input::{PASSWORD_BYTES_MAX, Source, hidden, hidden_twice},
@@ -27,9 +28,11 @@ const PASSWORD_BYTES_MIN: usize = 12;
 pub(crate) enum User {
     Create(Create),
     Get(Get),
+    #[command(visible_alias = "ls")]
     List(List),
     Update(Update),
     Passwd(Passwd),
+    #[command(visible_alias = "rm")]
     Delete(Delete),
 }
 
@@ -62,6 +65,7 @@ Examples:
   coffer user create deploy --role admin --pin $(coffer identity pin deploy.pem)")]
 pub(crate) struct Create {
     /// The name: a-z 0-9 . - _
+    #[arg(add = crate::complete::users())]
     name: String,
     /// A role: admin, officer or auditor; none for somebody who reads what is granted to them
     #[arg(long = "role", value_name = "ROLE")]
@@ -72,11 +76,25 @@ pub(crate) struct Create {
     /// The pin of a certificate that logs in (`coffer identity pin FILE`)
     #[arg(long = "pin", value_name = "PIN")]
     pins: Vec<String>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Create {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("create the user {}", self.name), "OperatorService/CreateOperator");
+            planned.say("name", &self.name);
+            planned.say("roles", &self.roles);
+            planned.say("certificate_pins", &self.pins);
+            match read(&vault, &self.name).await {
+                Ok(_) => return Err(Failure::new(Exit::Conflict, format!("there is a user {} already", self.name))),
+                Err(failure) if failure.exit == Exit::Denied => planned.checked("no user of this name can be seen"),
+                Err(failure) => return Err(failure),
+            }
+            return planned.show(app);
+        }
         let password = match &self.password_file {
             None if !self.pins.is_empty() => None,
             file => Some(new_password(app, file.as_deref(), &self.name)?),
@@ -115,6 +133,7 @@ fn new_password(app: &App, file: Option<&str>, name: &str) -> Result<SecretStrin
 #[derive(Args)]
 pub(crate) struct Get {
     /// The name
+    #[arg(add = crate::complete::users())]
     name: String,
 }
 
@@ -155,7 +174,7 @@ impl List {
             service.list_operators(ListOperatorsRequest { page_size: PAGE_SIZE, page_token })
         });
         let json: Vec<UserJson<'_>> = operators.iter().map(UserJson::new).collect();
-        app.out.result(&json, |view| render(&operators, view))?;
+        app.out.long(&json, |view| render(&operators, view))?;
         Ok(Exit::Done)
     }
 }
@@ -188,6 +207,7 @@ fn in_words(roles: &[String]) -> String {
 #[derive(Args)]
 pub(crate) struct Update {
     /// The name
+    #[arg(add = crate::complete::users())]
     name: String,
     /// A role; all roles that the user shall have are given
     #[arg(long = "role", value_name = "ROLE")]
@@ -198,6 +218,8 @@ pub(crate) struct Update {
     /// Take all pins away
     #[arg(long, conflicts_with = "pins")]
     no_pins: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Update {
@@ -208,13 +230,19 @@ impl Update {
         let vault = app.vault()?;
         let known = read(&vault, &self.name).await?;
         let keep = |given: Vec<String>, known: Vec<String>| if given.is_empty() { known } else { given };
+        let before = in_words(&known.roles);
+        let roles = keep(self.roles, known.roles);
+        let certificate_pins = if self.no_pins { vec![] } else { keep(self.pins, known.certificate_pins) };
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("change the user {}", self.name), "OperatorService/UpdateOperator");
+            planned.say("name", &self.name);
+            planned.say("roles", &roles);
+            planned.say("certificate_pins", &certificate_pins);
+            planned.checked(format!("roles before: {before}"));
+            return planned.show(app);
+        }
         let attempt = vault.attempt(format!("change the user {}", self.name));
-        let request = UpdateOperatorRequest {
-            name: self.name,
-            roles: keep(self.roles, known.roles),
-            certificate_pins: if self.no_pins { vec![] } else { keep(self.pins, known.certificate_pins) },
-            etag: known.etag,
-        };
+        let request = UpdateOperatorRequest { name: self.name, roles, certificate_pins, etag: known.etag };
         let changed = answer(&attempt, vault.client.operators().update_operator(request).await)?.into_inner();
         let operator = part(&attempt, changed.operator)?;
         app.out
@@ -229,6 +257,7 @@ impl Update {
 #[derive(Args)]
 pub(crate) struct Passwd {
     /// The user [default: yourself]
+    #[arg(add = crate::complete::users())]
     name: Option<String>,
     /// A file with the new password on its only line; - for standard input
     #[arg(long, value_name = "FILE")]
@@ -281,10 +310,13 @@ impl Passwd {
 #[derive(Args)]
 pub(crate) struct Delete {
     /// The name
+    #[arg(add = crate::complete::users())]
     name: String,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -295,6 +327,13 @@ struct DeletedJson<'a> {
 impl Delete {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let known = read(&vault, &self.name).await?;
+            let mut planned = Planned::new(format!("delete the user {}", self.name), "OperatorService/DeleteOperator");
+            planned.say("name", &self.name);
+            planned.checked(format!("it is there, with {}", in_words(&known.roles)));
+            return planned.show(app);
+        }
         super::confirm(app, self.yes, &format!("Delete the user {} and end its sessions?", self.name))?;
         let attempt = vault.attempt(format!("delete the user {}", self.name));
         let request = DeleteOperatorRequest { name: self.name.clone(), etag: String::new() };

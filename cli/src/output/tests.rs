@@ -112,7 +112,7 @@ fn a_failure_is_told_in_three_lines() {
 
 #[test]
 fn a_failure_is_one_json_object_for_scripts() {
-    let json: serde_json::Value = serde_json::from_str(&failure_json(&denied())).unwrap();
+    let json = failure_value(&denied());
     let error = json.get("error").unwrap();
     assert_eq!(error.get("exit_code").unwrap(), 3);
     assert_eq!(error.get("reason").unwrap(), "NOT_FOUND_OR_DENIED");
@@ -124,4 +124,59 @@ fn a_failure_is_one_json_object_for_scripts() {
 fn text_on_one_line_has_no_line_end() {
     assert_eq!(one_line("a\nb\tc\r"), "a\\nb\\tc\\r");
     assert!(is_printable("a\nb\tc") && !is_printable("a\u{1b}b"));
+}
+
+/// What YAML would take for something else, were it not quoted.
+#[test]
+fn yaml_gives_every_text_back() {
+    for text in [
+        "",
+        " ",
+        "yes",
+        "no",
+        "null",
+        "~",
+        "0123",
+        "0x1f",
+        "1e3",
+        "1_000",
+        ".5",
+        "- a",
+        "a: b",
+        "a #b",
+        "#",
+        "&a",
+        "*a",
+        "!x",
+        "%x",
+        "@x",
+        "`x`",
+        "'",
+        "\"",
+        "a\nb",
+        "a\n",
+        "\n",
+        "a\r\nb",
+        "\ttab",
+        "trailing ",
+        "{}",
+        "[]",
+        "? x",
+        "|",
+        ">",
+        "2026-11-25",
+        "\u{1b}[31m",
+        "\u{feff}",
+        "<<",
+        "=",
+        "---",
+        "...",
+        "\u{2028}",
+        "pass: \"w\\ord'",
+    ] {
+        let written = serde_saphyr::to_string(&std::collections::BTreeMap::from([(text, text)])).unwrap();
+        let read: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_saphyr::from_str(&written).unwrap_or_else(|error| panic!("{text:?}: {error}: {written}"));
+        assert_eq!(read.get(text).unwrap(), text, "{written}");
+    }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod command;
 mod crash;
 mod damage;
 mod disk_full;

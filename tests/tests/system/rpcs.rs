@@ -104,6 +104,7 @@ pub(crate) fn rows() -> Vec<Row> {
 
         "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
         "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));
+        "KvService"/"RollbackSecret", Only(&[ADMIN]), kv.rollback_secret(RollbackSecretRequest { path: PATH.into(), version: 1, ..Default::default() });
         "KvService"/"ListSecrets", Only(&[ADMIN, OFFICER, AUDITOR]), kv.list_secrets(ListSecretsRequest { path: "kv/matrix".into(), ..Default::default() });
         "KvService"/"GetSecretMetadata", Only(&[ADMIN, OFFICER, AUDITOR]), kv.get_secret_metadata(GetSecretMetadataRequest { path: PATH.into() });
         "KvService"/"PutSecretMetadata", Only(&[ADMIN]), kv.put_secret_metadata(PutSecretMetadataRequest { path: PATH.into(), ..Default::default() });

@@ -30,7 +30,8 @@ pub(crate) const AUDITOR: &str = "otto";
 /// How long the tests' service-account tokens last, as pods' do by default.
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(3_607);
 
-const PASSWORD: &str = "correct horse battery staple";
+/// Every operator's password.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A vault in use.
 pub(crate) struct Vault {

@@ -109,6 +109,7 @@ rpcs! {
 
     GET_SECRET = "KvService" "GetSecret" Permission(Action::Read), audited: true, tenant: true;
     PUT_SECRET = "KvService" "PutSecret" Permission(Action::Write), audited: true, tenant: true;
+    ROLLBACK_SECRET = "KvService" "RollbackSecret" Permission(Action::Write), audited: true, tenant: true;
     LIST_SECRETS = "KvService" "ListSecrets" Permission(Action::List), audited: true, tenant: true;
     GET_SECRET_METADATA = "KvService" "GetSecretMetadata" Permission(Action::List), audited: true, tenant: true;
     PUT_SECRET_METADATA = "KvService" "PutSecretMetadata" Permission(Action::Write), audited: true, tenant: true;

@@ -29,7 +29,7 @@ use coffer_secret::SecretBytes;
 
 pub use error::KvError;
 pub use metadata::SettingsChange;
-pub use put::PutRequest;
+pub use put::{PutRequest, RollbackRequest};
 pub use read::{NamesPage, Secret};
 
 use record::SecretRecord;

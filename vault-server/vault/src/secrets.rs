@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use coffer_barrier::{BarrierError, PhysicalKey};
 use coffer_core::{clock::Timestamp, path::Path, principal::Principal, reason::Reason};
-use coffer_engines::kv::{Kv, KvError, Metadata, NamesPage, PutRequest, Secret, SettingsChange, VersionInfo, VersionState};
+use coffer_engines::kv::{
+    Kv, KvError, Metadata, NamesPage, PutRequest, RollbackRequest, Secret, SettingsChange, VersionInfo, VersionState,
+};
 use coffer_secret::SecretBytes;
 
 use crate::{Authenticated, Failure, Planned, PolicyChange, Record, Unsealed, watchers::Watcher};
@@ -70,6 +72,25 @@ impl Unsealed {
         let planned = self.kv(path)?.put(&self.barrier, path, put, by, self.now()).await?;
         record.detail("version", planned.outcome.version);
         Ok(planned.into())
+    }
+
+    /// Plans a new version with an older one's fields, and notes keyed hashes of its values in the record.
+    ///
+    /// # Errors
+    /// Fails where the older version cannot be read or the newest version is not the expected one.
+    pub async fn rollback_secret(
+        &self,
+        who: &Authenticated,
+        path: &Path,
+        rollback: RollbackRequest,
+        record: &mut Record,
+    ) -> Result<Planned<VersionInfo>, Failure> {
+        let by: &Principal = &who.caller.principal;
+        let planned = self.kv(path)?.rollback(&self.barrier, path, rollback, by, self.now()).await?;
+        let (version, fields) = planned.outcome;
+        record.values(fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
+        record.detail("version", version.version);
+        Ok(coffer_engines::Planned { batch: planned.batch, outcome: version }.into())
     }
 
     /// Names directly below a path.

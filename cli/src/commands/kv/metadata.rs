@@ -36,6 +36,7 @@ impl Metadata {
 #[derive(Args)]
 pub(crate) struct Get {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
 }
 
@@ -48,7 +49,7 @@ impl Get {
     }
 }
 
-async fn read(vault: &Vault, path: &str) -> Result<SecretMetadata> {
+pub(super) async fn read(vault: &Vault, path: &str) -> Result<SecretMetadata> {
     let attempt = vault.attempt(format!("read the metadata of {path}")).at("list", path);
     let request = GetSecretMetadataRequest { path: path.to_owned() };
     let answer = answer(&attempt, vault.client.kv().get_secret_metadata(request).await)?.into_inner();
@@ -65,6 +66,7 @@ Examples:
   coffer kv metadata put kv/prod/payments --max-versions 20 --cas-required true")]
 pub(crate) struct Put {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// Set an entry of the custom metadata
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_entry)]
@@ -130,6 +132,7 @@ fn parse_entry(text: &str) -> std::result::Result<(String, String), String> {
 #[derive(Args)]
 pub(crate) struct Delete {
     /// The secret's path
+    #[arg(add = crate::complete::paths())]
     path: String,
     /// Do not ask
     #[arg(short, long)]

@@ -91,13 +91,7 @@ pub(super) fn secret_text(path: &str, secret: &Secret, mask: bool, view: &View) 
     head.push(format!("receipt {}", secret.receipt));
     let mut table = Table::new(&["FIELD", "VALUE"]);
     for (name, value) in &secret.fields {
-        let shown = match std::str::from_utf8(value.expose()) {
-            _ if mask => format!("({})", bytes(value.len())),
-            Ok("") => "(empty)".to_owned(),
-            Ok(text) if is_printable(text) => text.trim_end_matches('\n').to_owned(),
-            _ => format!("({}, not text: --field {name} > FILE)", bytes(value.len())),
-        };
-        table.row([name.clone(), shown]);
+        table.row([name.clone(), value_text(name, value, mask)]);
     }
     let mut text = format!("{}\n\n{}", printable(&head.join(", ")), table.render(view, "no fields"));
     if !secret.custom_metadata.is_empty() {
@@ -108,6 +102,16 @@ pub(super) fn secret_text(path: &str, secret: &Secret, mask: bool, view: &View) 
         text.push_str(&format!("\n{}", table.render(view, "")));
     }
     text
+}
+
+/// A value for people; its size alone where it is masked, or is no text that a terminal can show.
+pub(super) fn value_text(name: &str, value: &SecretBytes, mask: bool) -> String {
+    match std::str::from_utf8(value.expose()) {
+        _ if mask => format!("({})", bytes(value.len())),
+        Ok("") => "(empty)".to_owned(),
+        Ok(text) if is_printable(text) => text.trim_end_matches('\n').to_owned(),
+        _ => format!("({}, not text: --field {name} > FILE)", bytes(value.len())),
+    }
 }
 
 fn bytes(number: usize) -> String {

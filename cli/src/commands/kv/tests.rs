@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::UNIX_EPOCH};
 
-use coffer_client::proto::{SecretMetadata, VersionState};
+use coffer_client::proto::{SecretEntry, SecretMetadata, VersionState};
 
 use super::*;
 use crate::output::View;
@@ -68,7 +68,7 @@ fn scripts_get_text_as_text_and_bytes_as_base64() {
 fn a_list_has_a_line_for_each_name_and_a_slash_for_folders() {
     let entry = |name: &str, secret, folder| SecretEntry { name: name.into(), secret, folder };
     let entries = [entry("api", true, true), entry("db", true, false), entry("x\u{1b}", false, true)];
-    assert_eq!(listed(&entries), "api\napi/\ndb\nx\\u{1b}/\n");
+    assert_eq!(list::listed(&entries), "api\napi/\ndb\nx\\u{1b}/\n");
 }
 
 #[test]

@@ -8,13 +8,13 @@ use coffer_proto::v1::{
     DeleteVersionsRequest, DeleteVersionsResponse, DestroySecretRequest, DestroySecretResponse, DestroyVersionsRequest,
     DestroyVersionsResponse, GetSecretMetadataRequest, GetSecretMetadataResponse, GetSecretRequest, GetSecretResponse,
     ListSecretsRequest, ListSecretsResponse, PutSecretMetadataRequest, PutSecretMetadataResponse, PutSecretRequest,
-    PutSecretResponse, SecretEntry, SecretMetadata, UndeleteVersionsRequest, UndeleteVersionsResponse,
-    VersionInfo as WireVersion, VersionState as WireState, kv_service_server::KvService,
+    PutSecretResponse, RollbackSecretRequest, RollbackSecretResponse, SecretEntry, SecretMetadata, UndeleteVersionsRequest,
+    UndeleteVersionsResponse, VersionInfo as WireVersion, VersionState as WireState, kv_service_server::KvService,
 };
 use coffer_secret::SecretBytes;
 use coffer_vault::{
     Failure, Planned,
-    kv::{Fields, Metadata, PutRequest, Settings, SettingsChange, VersionInfo, VersionState},
+    kv::{Fields, Metadata, PutRequest, RollbackRequest, Settings, SettingsChange, VersionInfo, VersionState},
 };
 
 use super::{convert, service};
@@ -27,6 +27,7 @@ use crate::{
 service! { KvService:
     get_secret(GetSecretRequest) -> GetSecretResponse = Get;
     put_secret(PutSecretRequest) -> PutSecretResponse = Put;
+    rollback_secret(RollbackSecretRequest) -> RollbackSecretResponse = Rollback;
     list_secrets(ListSecretsRequest) -> ListSecretsResponse = List;
     get_secret_metadata(GetSecretMetadataRequest) -> GetSecretMetadataResponse = GetMetadata;
     put_secret_metadata(PutSecretMetadataRequest) -> PutSecretMetadataResponse = PutMetadata;
@@ -149,6 +150,46 @@ impl Operation for Put {
         };
         let planned = call.vault.put_secret(&call.who, &self.path, put, &mut call.record).await?;
         Ok(planned.map(|info| PutSecretResponse { version: Some(version(&info)) }))
+    }
+}
+
+struct Rollback {
+    path: Path,
+    rollback: RollbackRequest,
+    key: String,
+}
+
+#[async_trait]
+impl Operation for Rollback {
+    type Request = RollbackSecretRequest;
+    type Response = RollbackSecretResponse;
+    const RPC: Rpc = rpc::ROLLBACK_SECRET;
+    const REPEATABLE: bool = true;
+
+    fn parse(request: RollbackSecretRequest) -> Result<Self, Failure> {
+        let rollback = RollbackRequest {
+            version: request.version,
+            expected: request.expected_version,
+            ttl_secs: (request.ttl_seconds != 0).then_some(request.ttl_seconds),
+        };
+        Ok(Self { path: request.path.parse()?, rollback, key: convert::idempotency_key(request.idempotency_key)? })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn idempotency_key(&self) -> &str {
+        &self.key
+    }
+
+    fn details(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("from_version".to_owned(), self.rollback.version.to_string())])
+    }
+
+    async fn run(&self, call: &mut Call) -> Result<Planned<RollbackSecretResponse>, Failure> {
+        let planned = call.vault.rollback_secret(&call.who, &self.path, self.rollback, &mut call.record).await?;
+        Ok(planned.map(|info| RollbackSecretResponse { version: Some(version(&info)) }))
     }
 }
 

@@ -27,6 +27,17 @@ pub struct PutRequest {
     pub ttl_secs: Option<u64>,
 }
 
+/// Going back to an older version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RollbackRequest {
+    /// The version whose fields the new one has. Fails with [`KvError::Gone`] where that is not live.
+    pub version: u64,
+    /// The version that must be the newest.
+    pub expected: Option<u64>,
+    /// Seconds until the new version expires, as in [`PutRequest`]: the older version's expiry is not taken over.
+    pub ttl_secs: Option<u64>,
+}
+
 impl Kv {
     /// Plans to write a new version.
     pub async fn put(
@@ -40,7 +51,7 @@ impl Kv {
         let PutRequest { mut fields, expected, merge, ttl_secs } = request;
         check::fields(&fields)?;
         ttl_secs.map_or(Ok(()), check::ttl)?;
-        let Found { key, expect, mut record } = match self.find(barrier, path).await? {
+        let Found { key, expect, record } = match self.find(barrier, path).await? {
             Some(found) => found,
             None => self.absent(path, now)?,
         };
@@ -53,6 +64,38 @@ impl Kv {
             }
             check::fields(&fields)?;
         }
+        self.write(Found { key, expect, record }, &fields, ttl_secs, by, now)
+    }
+
+    /// Plans to write a new version with the fields of an older one, which must be live. Gives the fields too.
+    pub async fn rollback(
+        &self,
+        barrier: &Barrier,
+        path: &Path,
+        request: RollbackRequest,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<Planned<(VersionInfo, Fields)>, KvError> {
+        let RollbackRequest { version, expected, ttl_secs } = request;
+        ttl_secs.map_or(Ok(()), check::ttl)?;
+        let found = self.find(barrier, path).await?.ok_or(KvError::NotFound)?;
+        check_expected(&found.record, expected)?;
+        live(&found.record, version, now)?;
+        let fields = self.value(barrier, &found.record, version).await?.ok_or(BarrierError::Conflict)?;
+        let Planned { batch, outcome } = self.write(found, &fields, ttl_secs, by, now)?;
+        Ok(Planned { batch, outcome: (outcome, fields) })
+    }
+
+    /// Plans the version that follows a secret's newest.
+    fn write(
+        &self,
+        found: Found,
+        fields: &Fields,
+        ttl_secs: Option<u64>,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<Planned<VersionInfo>, KvError> {
+        let Found { key, expect, mut record } = found;
         let number = record.newest.checked_add(1).ok_or(KvError::Limit("versions of a secret"))?;
         record.newest = number;
         record.versions.push(VersionRecord {
@@ -65,7 +108,7 @@ impl Kv {
         let mut batch = Batch::new();
         self.settle(&mut batch, &mut record, now)?;
         let outcome = record.versions.last().map(|version| version.info(now)).ok_or(KvError::NotFound)?;
-        batch.put(self.value_key(record.id, number)?, Expect::Absent, encoding::encode(&ValueRef { fields: &fields })?);
+        batch.put(self.value_key(record.id, number)?, Expect::Absent, encoding::encode(&ValueRef { fields })?);
         batch.put(key, expect, encoding::encode(&record)?);
         Ok(Planned { batch, outcome })
     }

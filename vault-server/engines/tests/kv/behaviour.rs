@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use coffer_engines::kv::{KvError, Name, PutRequest, Settings, SettingsChange, VersionInfo, VersionState};
+use coffer_engines::kv::{KvError, Name, PutRequest, RollbackRequest, Settings, SettingsChange, VersionInfo, VersionState};
 
 use crate::common::{
     KV, NOW, alice, commit, get, is_conflict, is_gone, metadata, new_version, path, put, set, shown, unsealed, vault,
@@ -112,6 +112,47 @@ async fn the_newest_version_is_not_replaced_by_an_older_one() {
     assert!(get(&barrier, "kv/a", Some(1)).await.is_ok());
     commit(&barrier, KV.undelete_versions(&barrier, &path("kv/a"), &[2], NOW).await).await.unwrap();
     assert_eq!(shown(&get(&barrier, "kv/a", None).await.unwrap().fields), [("n", "2")]);
+}
+
+#[tokio::test]
+async fn going_back_makes_a_new_version_of_an_older_one_s_fields() {
+    let (_, barrier) = vault().await;
+    for text in ["1", "2"] {
+        put(&barrier, "kv/a", PutRequest { ttl_secs: Some(60), ..new_version(&[("n", text), (text, "only here")]) })
+            .await
+            .unwrap();
+    }
+    let back = |version, expected| RollbackRequest { version, expected, ttl_secs: None };
+    let rollback = async |request| {
+        let planned = KV.rollback(&barrier, &path("kv/a"), request, &alice(), NOW).await;
+        commit(&barrier, planned).await
+    };
+    let (info, fields) = rollback(back(1, Some(2))).await.unwrap();
+    assert_eq!((info.version, info.expires, info.created_by.as_str()), (3, None, "operator:alice"));
+    assert_eq!(shown(&fields), [("1", "only here"), ("n", "1")]);
+    assert_eq!(shown(&get(&barrier, "kv/a", None).await.unwrap().fields), [("1", "only here"), ("n", "1")]);
+    assert_eq!(shown(&get(&barrier, "kv/a", Some(2)).await.unwrap().fields), [("2", "only here"), ("n", "2")]);
+    assert!(matches!(rollback(back(1, Some(2))).await, Err(KvError::Version { newest: 3 })));
+    // What cannot be read cannot be brought back this way: undeleting is another permission.
+    commit(&barrier, KV.delete_versions(&barrier, &path("kv/a"), &[1], NOW).await).await.unwrap();
+    commit(&barrier, KV.destroy_versions(&barrier, &path("kv/a"), &[2], NOW).await).await.unwrap();
+    assert!(is_gone(&rollback(back(1, None)).await, VersionState::Deleted));
+    assert!(is_gone(&rollback(back(2, None)).await, VersionState::Destroyed));
+    for never in [0, 4] {
+        assert!(matches!(rollback(back(never, None)).await, Err(KvError::NotFound)));
+    }
+}
+
+#[tokio::test]
+async fn of_two_who_go_back_the_second_plans_again() {
+    let (_, barrier) = vault().await;
+    put(&barrier, "kv/a", new_version(&[("n", "1")])).await.unwrap();
+    let request = RollbackRequest { version: 1, expected: None, ttl_secs: None };
+    let at = path("kv/a");
+    let first = KV.rollback(&barrier, &at, request, &alice(), NOW).await;
+    let second = KV.rollback(&barrier, &at, request, &alice(), NOW).await;
+    commit(&barrier, first).await.unwrap();
+    assert!(is_conflict(&commit(&barrier, second).await));
 }
 
 #[tokio::test]
