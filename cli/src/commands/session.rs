@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     app::{App, PAGE_SIZE, all_pages, answer},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::Result,
     output::{Table, View, rfc3339, since, until},
@@ -93,6 +94,8 @@ pub(crate) struct Revoke {
     /// operator:NAME, k8s:CLUSTER/NAMESPACE/SERVICE-ACCOUNT or pod:UID
     #[arg(long, value_name = "PRINCIPAL")]
     principal: Option<String>,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -104,6 +107,28 @@ impl Revoke {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
         let mut service = vault.client.sessions();
+        if self.dry_run.asked() {
+            let attempt = vault.attempt("list sessions");
+            let sessions = all_pages!(app, &attempt, sessions, |page_token| {
+                service.list_sessions(ListSessionsRequest { page_size: PAGE_SIZE, page_token })
+            });
+            let meant = |session: &&SessionInfo| {
+                Some(&session.principal) == self.principal.as_ref() || Some(&session.id) == self.id.as_ref()
+            };
+            let mut planned = match &self.principal {
+                Some(principal) => Planned::new(format!("end the sessions of {principal}"), "SessionService/RevokePrincipal"),
+                None => Planned::new(
+                    format!("end the session {}", self.id.clone().unwrap_or_default()),
+                    "SessionService/RevokeSession",
+                ),
+            };
+            planned.checked(match sessions.iter().filter(meant).count() {
+                0 => "no operator has such a session; those of workloads are not listed".to_owned(),
+                1 => "1 session".to_owned(),
+                number => format!("{number} sessions"),
+            });
+            return planned.show(app);
+        }
         let what = match (self.id, self.principal) {
             (_, Some(principal)) => {
                 let attempt = vault.attempt(format!("end the sessions of {principal}"));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::state;
 use crate::{
     app::{App, Vault, answer, part},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
     output::{Table, View, pairs, rfc3339, since, until},
@@ -83,6 +84,8 @@ pub(crate) struct Put {
     /// Make the entry of a secret that has not been written yet
     #[arg(long)]
     create: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 impl Put {
@@ -108,6 +111,16 @@ impl Put {
             custom_metadata.remove(key);
         }
         custom_metadata.extend(self.set);
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("change the metadata of {}", self.path), "KvService/PutSecretMetadata");
+            planned.say("path", &self.path);
+            // Keys alone: what people write beside them is theirs.
+            planned.say("custom_metadata", custom_metadata.keys().collect::<std::collections::BTreeSet<_>>());
+            planned.say("max_versions", self.max_versions.unwrap_or(known.max_versions));
+            planned.say("cas_required", self.cas_required.unwrap_or(known.cas_required));
+            planned.checked(format!("the newest version is {}", known.newest_version));
+            return planned.show(app);
+        }
         let attempt = vault.attempt(format!("change the metadata of {}", self.path)).at("write", &self.path);
         let request = PutSecretMetadataRequest {
             path: self.path.clone(),
@@ -137,6 +150,8 @@ pub(crate) struct Delete {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -147,6 +162,12 @@ struct ErasedJson<'a> {
 impl Delete {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("erase {} with all its versions", self.path), "KvService/DestroySecret");
+            planned.say("path", &self.path);
+            planned.versions(&vault, &self.path, &[]).await?;
+            return planned.show(app);
+        }
         let question = format!("Erase {} for good, with all its versions?", self.path);
         crate::commands::confirm(app, self.yes, &question)?;
         let attempt = vault.attempt(format!("erase {}", self.path)).at("destroy", &self.path);

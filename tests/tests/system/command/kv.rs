@@ -1,8 +1,14 @@
 //! `coffer kv`.
 
 use anyhow::Result;
+use coffer_client::proto::{RollbackSecretRequest, TailAuditRequest};
+use coffer_tests::{
+    process::{Process, Signal},
+    wait,
+};
 
 use super::{Office, files, json, run_with_environment, script};
+use crate::vault::{ADMIN, AUDITOR};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_write_and_not_read_goes_back_to_an_older_version() -> Result<()> {
@@ -29,6 +35,59 @@ async fn who_may_write_and_not_read_goes_back_to_an_older_version() -> Result<()
     let deleted = admin.run(["kv", "rollback", "kv/dev/db", "--version", "2"])?;
     assert_eq!(deleted.code, 3);
     assert!(deleted.stderr.contains("it is deleted"), "{}", deleted.stderr);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_twice_with_one_key_is_done_once_and_its_record_has_hashes_of_the_values() -> Result<()> {
+    let office = Office::new().await?;
+    let admin = office.vault.operator(ADMIN).await?;
+    for value in ["canary-1", "canary-2"] {
+        office.vault.put("kv/dev/db", "password", value).await?;
+    }
+    let request = RollbackSecretRequest {
+        path: "kv/dev/db".into(),
+        version: 1,
+        idempotency_key: "once".into(),
+        ..RollbackSecretRequest::default()
+    };
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        let answer = admin.kv().rollback_secret(request.clone()).await?.into_inner();
+        versions.push(answer.version.map(|version| version.version));
+    }
+    assert_eq!(versions, [Some(3), Some(3)]);
+    let other = RollbackSecretRequest { version: 2, ..request };
+    assert!(admin.kv().rollback_secret(other).await.is_err(), "another request under the same key");
+
+    // The record of the rollback, and that of the write whose value it brings back, have the same hash.
+    let auditor = office.vault.operator(AUDITOR).await?;
+    let read = async || {
+        let tail = TailAuditRequest { last: 50, ..TailAuditRequest::default() };
+        let mut entries = auditor.audit().tail_audit(tail).await?.into_inner();
+        let mut records = Vec::new();
+        while let Some(entry) = entries.message().await? {
+            assert!(!entry.record_json.contains("canary"));
+            records.push(serde_json::from_str::<serde_json::Value>(&entry.record_json)?);
+        }
+        anyhow::Ok(records)
+    };
+    // A write is answered once the store has its record: the log may have it a little later.
+    let records = tokio::time::timeout(wait::PATIENCE, async {
+        loop {
+            let records = read().await?;
+            if records.iter().any(|record| record.to_string().contains("KvService/RollbackSecret")) {
+                return anyhow::Ok(records);
+            }
+        }
+    });
+    let records = records.await??;
+    let of = |rpc: &str| -> Vec<_> {
+        let named = records.iter().filter(|record| record.to_string().contains(rpc));
+        named.map(|record| record["value_hmacs"]["password"].clone()).filter(|hash| !hash.is_null()).collect()
+    };
+    let (written, back) = (of("KvService/PutSecret\""), of("KvService/RollbackSecret\""));
+    assert!(written.len() == 2 && back.first() == written.first(), "{written:?} {back:?}");
     Ok(())
 }
 
@@ -167,10 +226,6 @@ async fn an_editor_changes_fields_in_memory_and_leaves_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_that_is_told_to_end_leaves_nothing() -> Result<()> {
-    use coffer_tests::{
-        process::{Process, Signal},
-        wait,
-    };
     let office = Office::new().await?;
     let coffer = &office.developer;
     coffer.ok(["kv", "put", "kv/dev/db", "password=canary"])?;
@@ -199,6 +254,8 @@ async fn a_dry_run_changes_nothing_and_shows_no_value() -> Result<()> {
         &["kv", "delete", "kv/dev/db", "--dry-run"],
         &["kv", "destroy", "kv/dev/db", "--versions", "1", "--dry-run"],
         &["kv", "move", "kv/dev/db", "kv/dev/other", "--destroy", "--dry-run"],
+        &["kv", "metadata", "put", "kv/dev/db", "--set", "owner=canary", "--dry-run"],
+        &["kv", "metadata", "delete", "kv/dev/db", "--dry-run"],
     ] {
         let text = coffer.ok(arguments)?;
         assert!(text.contains("Nothing was changed") && !text.contains("canary"), "{arguments:?}: {text}");

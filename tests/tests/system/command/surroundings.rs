@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use super::{Office, json, run_with_environment};
 
+/// A check: its name, its state, and what was found.
+type Check = (String, String, String);
+
 /// What the doctor says, and how it ends.
-fn doctor(coffer: &Coffer, arguments: &[&str]) -> Result<(i32, Vec<(String, String, String)>)> {
+fn doctor(coffer: &Coffer, arguments: &[&str]) -> Result<(i32, Vec<Check>)> {
     let ran = coffer.run(arguments.iter().copied().chain(["doctor", "-o", "json"]))?;
     let found: Value = serde_json::from_str(&ran.stdout).with_context(|| ran.stderr.clone())?;
     let text = |check: &Value, name: &str| check[name].as_str().unwrap_or_default().to_owned();
@@ -25,7 +28,7 @@ async fn the_doctor_finds_what_is_wrong_and_says_so() -> Result<()> {
     for name in ["context", "CA", "connection", "TLS", "clock", "version", "vault", "session", "memory"] {
         assert!(checks.iter().any(|(found, state, _)| found == name && state == "ok"), "{name}: {checks:?}");
     }
-    let failed = |checks: &[(String, String, String)]| -> Vec<(String, String)> {
+    let failed = |checks: &[Check]| -> Vec<(String, String)> {
         checks.iter().filter(|(_, state, _)| state == "fail").map(|(name, _, found)| (name.clone(), found.clone())).collect()
     };
 

@@ -223,7 +223,12 @@ async fn an_etag_names_the_state_that_a_change_is_meant_for() {
     put(&barrier, "kv/a", new_version(&[("n", "1")])).await.unwrap();
     assert!(matches!(KV.put_metadata(&barrier, &at, with(&made.etag), NOW).await, Err(KvError::Etag)));
     let etag = metadata(&barrier, "kv/a").await.etag;
-    let changed = commit(&barrier, KV.put_metadata(&barrier, &at, with(&etag), NOW).await).await.unwrap();
+    // What changes nothing leaves the state what it was, and so its name.
+    let same = commit(&barrier, KV.put_metadata(&barrier, &at, with(&etag), NOW).await).await.unwrap();
+    assert_eq!(same.etag, etag);
+    let settings = Settings { cas_required: true, ..Settings::default() };
+    let change = SettingsChange { settings, etag: Some(etag.clone()) };
+    let changed = commit(&barrier, KV.put_metadata(&barrier, &at, change, NOW).await).await.unwrap();
     assert_eq!(changed, metadata(&barrier, "kv/a").await);
     assert_ne!(changed.etag, etag);
 }
