@@ -389,12 +389,6 @@ impl Unsealed {
         }
     }
 
-    /// Entries in the log.
-    #[must_use]
-    pub fn audit_size(&self) -> u64 {
-        self.log.size()
-    }
-
     /// Tells how long the log is as it grows.
     #[must_use]
     pub fn audit_sizes(&self) -> tokio::sync::watch::Receiver<u64> {
