@@ -32,9 +32,7 @@ const LAZY_LOOK: Duration = Duration::from_millis(2);
 /// Bytes of such records that are held back, at most.
 const LAZY_BYTES_MAX: usize = 1 << 20;
 /// How long a sync waits for more records, after one that served several callers: those are likely to come again.
-const GATHER_TIME_MAX: Duration = Duration::from_micros(200);
-/// How often it is looked whether they have come.
-const GATHER_LOOK: Duration = Duration::from_micros(50);
+const GATHER_TIME: Duration = Duration::from_micros(200);
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -192,13 +190,8 @@ impl Writer {
     fn append(&mut self, first: Command, batch: &mut Batch, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
         let mut next = self.gather(Some(first), batch, commands);
         if next.is_none() && batch.waiting > 0 && self.served > 1 {
-            let expected = self.served.saturating_add(batch.waiting);
-            let mut waited = Duration::ZERO;
-            while next.is_none() && batch.waiting < expected && waited < GATHER_TIME_MAX {
-                thread::park_timeout(GATHER_LOOK);
-                waited += GATHER_LOOK;
-                next = commands.try_recv().ok().and_then(|more| self.gather(Some(more), batch, commands));
-            }
+            thread::park_timeout(GATHER_TIME);
+            next = commands.try_recv().ok().and_then(|more| self.gather(Some(more), batch, commands));
         }
         if batch.is_due() {
             self.sync(batch);

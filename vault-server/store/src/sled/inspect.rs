@@ -12,7 +12,7 @@ use rustix::fs::FlockOperation;
 use sled::{Db, IVec};
 
 use super::{
-    OpenError, SledOptions, engine_error, files,
+    OpenError, SledOptions, engine_error, files, merger,
     record::{Head, KIND_GARBAGE, KIND_HEAD, KIND_PIECE, REVISION_KEY, decode_garbage, decode_revision},
 };
 use crate::{Revision, StoreError};
@@ -82,10 +82,13 @@ pub fn inspect(dir: &Path, scratch: &Path, options: &SledOptions) -> Result<Insp
         found.add("data", "the folder is missing: the store was never used, or it was taken away");
         return Ok(found);
     }
-    match files::check_format(&path) {
-        Err(OpenError::Corrupt(what)) => found.add("data/format", what),
-        other => other?,
-    }
+    let has_journal = match files::check_format(&path) {
+        Err(OpenError::Corrupt(what)) => {
+            found.add("data/format", what);
+            true
+        }
+        format => files::has_journal(format?),
+    };
     match fs::read(path.join("mark")).map(|mark| decode_revision(mark.get(..12).unwrap_or_default())) {
         Ok(Some(mark)) => found.mark = Some(mark),
         Ok(None) => found.add("data/mark", "it does not match its checksum"),
@@ -102,6 +105,10 @@ pub fn inspect(dir: &Path, scratch: &Path, options: &SledOptions) -> Result<Insp
     files::remove_unfinished_snapshots(&copy)?;
     match files::open_engine(&copy, options) {
         Ok(db) => {
+            match has_journal.then(|| merger::recover_copy(&db, &copy)) {
+                Some(Err(OpenError::Corrupt(what))) => found.add("data/journal", what),
+                other => other.transpose().map(drop)?,
+            }
             let looked = catch_unwind(AssertUnwindSafe(|| records(&db, &mut found)));
             match looked {
                 Ok(Ok(())) => {}

@@ -4,29 +4,36 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{OnceLock, PoisonError, RwLock, TryLockError},
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, TryLockError},
 };
 
-use sled::{Db, IVec};
+use sled::Db;
 
 use super::{
     engine_error,
+    journal::{Journal, Written},
     record::{HEADS_END, Head, head_key, key_of},
 };
 use crate::{Entry, Key, Revision, StoreError, check::Page, feed::Hub};
 
 pub(super) struct Shared {
-    pub(super) engine: RwLock<Engine>,
+    /// Who needs several of these locks takes them in this order.
+    pub(super) journal: Mutex<Journal>,
+    /// Told when the journal has turned to its other file, and when it never will.
+    pub(super) turned: Condvar,
+    /// `None` once the store is closed. sled makes readers wait while it takes a batch, wherever they are: whoever gives
+    /// it one locks this, so that those who cannot wait see it.
+    pub(super) engine: RwLock<Option<Db>>,
+    pub(super) newest: RwLock<Newest>,
     pub(super) hub: Hub,
     /// Why nothing works any more, once something was not written.
     pub(super) broken: OnceLock<String>,
 }
 
-pub(super) struct Engine {
-    /// `None` once the store is closed.
-    pub(super) db: Option<Db>,
-    /// Heads as they were before the batch that is in sled but not yet durable: what readers see instead.
-    pub(super) before: BTreeMap<Key, Option<IVec>>,
+/// What is not durably in sled. Locked for moments only.
+pub(super) struct Newest {
+    /// What is in the journal: what readers see instead of what is in sled.
+    pub(super) written: BTreeMap<Key, Written>,
     /// The newest durable revision.
     pub(super) revision: Revision,
 }
@@ -40,81 +47,114 @@ impl Shared {
         }
     }
 
-    /// Runs a read, after waiting for the committer where that is changing something.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&Engine) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.healthy()?;
-        guarded(&self.engine.read().unwrap_or_else(PoisonError::into_inner), read)
+    /// Nothing works from now on.
+    pub(super) fn give_up(&self, reason: &str) {
+        tracing::error!(reason, "the store stops: something was not written");
+        drop(self.broken.set(reason.to_owned()));
     }
 
-    /// Runs a read, or does not where it would have to wait.
-    pub(super) fn try_read<T>(&self, read: impl FnOnce(&Engine) -> Result<T, StoreError>) -> Option<Result<T, StoreError>> {
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn newest(&self) -> RwLockReadGuard<'_, Newest> {
+        self.newest.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key's entry; nothing where sled would have to be waited for.
+    pub(super) fn try_get(&self, key: &[u8]) -> Option<Result<Option<Entry>, StoreError>> {
         if let Err(error) = self.healthy() {
             return Some(Err(error));
         }
-        match self.engine.try_read() {
-            Ok(engine) => Some(guarded(&engine, read)),
-            Err(TryLockError::Poisoned(engine)) => Some(guarded(&engine.into_inner(), read)),
-            Err(TryLockError::WouldBlock) => None,
+        if let Some(write) = self.newest().written.get(key) {
+            return Some(Ok(entry(key, write)));
         }
+        // What has left the journal's writes since then is in sled.
+        let engine = match self.engine.try_read() {
+            Ok(engine) => engine,
+            Err(TryLockError::Poisoned(engine)) => engine.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(guarded(engine.as_ref(), |db| stored(db, key)))
+    }
+
+    /// The key's entry, after waiting for sled where it is changing something.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.healthy()?;
+        if let Some(write) = self.newest().written.get(key) {
+            return Ok(entry(key, write));
+        }
+        guarded(self.engine().as_ref(), |db| stored(db, key))
+    }
+
+    pub(super) fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.healthy()?;
+        let engine = self.engine();
+        // Copied, so that nobody waits while sled is read.
+        let bounds = (Bound::Included(start), upper_bound(end));
+        let written: Vec<_> = if end.is_empty() || start < end {
+            let newest = self.newest();
+            newest.written.range::<[u8], _>(bounds).map(|(key, write)| (key.clone(), write.clone())).collect()
+        } else {
+            return Ok(Vec::new());
+        };
+        guarded(engine.as_ref(), |db| range(db, &written, start, end, limit))
+    }
+
+    fn engine(&self) -> RwLockReadGuard<'_, Option<Db>> {
+        self.engine.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// sled has been seen to panic on damaged files: that is damage, not a bug of the caller's.
-fn guarded<T>(engine: &Engine, read: impl FnOnce(&Engine) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(|| read(engine)))
-        .unwrap_or_else(|_| Err(StoreError::Corrupt("sled panicked while reading".into())))
+fn guarded<T>(db: Option<&Db>, read: impl FnOnce(&Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let db = db.ok_or_else(|| StoreError::Unavailable("the store was closed".into()))?;
+    catch_unwind(AssertUnwindSafe(|| read(db))).unwrap_or_else(|_| Err(StoreError::Corrupt("sled panicked while reading".into())))
 }
 
-impl Engine {
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let db = self.db()?;
-        let record = match self.before.get(key) {
-            Some(before) => before.clone(),
-            None => db.get(head_key(key)).map_err(engine_error)?,
-        };
-        record.map(|record| load(db, key.to_vec(), &record)).transpose()
-    }
+fn stored(db: &Db, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+    let record = db.get(head_key(key)).map_err(engine_error)?;
+    record.map(|record| load(db, key.to_vec(), &record)).transpose()
+}
 
-    pub(super) fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let mut page = Page::default();
-        if !end.is_empty() && start >= end {
-            return Ok(page.into_entries());
-        }
-        let db = self.db()?;
-        let upper = if end.is_empty() { HEADS_END.to_vec() } else { head_key(end) };
-        let mut stored = db.range((Bound::Included(head_key(start)), Bound::Excluded(upper))).map(|item| {
-            let (key, record) = item.map_err(engine_error)?;
-            Ok::<_, StoreError>((key_of(&key)?.to_vec(), record))
-        });
-        let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
-        let mut before = self.before.range::<[u8], _>((Bound::Included(start), upper)).peekable();
-        let mut next = stored.next().transpose()?;
-        while page.len() < limit {
-            let changed = before.next_if(|(key, _)| next.as_ref().is_none_or(|(stored, _)| *key <= stored));
-            let (key, record) = match (changed, next) {
-                (None, None) => break,
-                (None, Some(unchanged)) => {
-                    next = stored.next().transpose()?;
-                    unchanged
-                }
-                (Some((key, record)), current) => {
-                    next = if current.as_ref().is_some_and(|(stored, _)| stored == key) {
-                        stored.next().transpose()?
-                    } else {
-                        current
-                    };
-                    let Some(record) = record else { continue };
-                    (key.clone(), record.clone())
-                }
-            };
-            page.push(load(db, key, &record)?)?;
-        }
-        Ok(page.into_entries())
-    }
+/// The bound below which keys are, where an empty end means all.
+const fn upper_bound(end: &[u8]) -> Bound<&[u8]> {
+    if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) }
+}
 
-    fn db(&self) -> Result<&Db, StoreError> {
-        self.db.as_ref().ok_or_else(|| StoreError::Unavailable("the store was closed".into()))
+/// A page of what is in sled, and what was written to that range since.
+fn range(db: &Db, written: &[(Key, Written)], start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+    let mut page = Page::default();
+    let upper = if end.is_empty() { HEADS_END.to_vec() } else { head_key(end) };
+    let mut stored = db.range((Bound::Included(head_key(start)), Bound::Excluded(upper))).map(|item| {
+        let (key, record) = item.map_err(engine_error)?;
+        Ok::<_, StoreError>((key_of(&key)?.to_vec(), record))
+    });
+    let mut written = written.iter().map(|(key, write)| (key, write)).peekable();
+    let mut next = stored.next().transpose()?;
+    while page.len() < limit {
+        match (written.next_if(|(key, _)| next.as_ref().is_none_or(|(stored, _)| *key <= stored)), next.take()) {
+            (None, None) => break,
+            (None, Some((key, record))) => {
+                page.push(load(db, key, &record)?)?;
+                next = stored.next().transpose()?;
+            }
+            (Some((key, write)), current) => {
+                let replaced = current.as_ref().is_some_and(|(stored, _)| stored == key);
+                next = if replaced { stored.next().transpose()? } else { current };
+                if let Some(entry) = entry(key, write) {
+                    page.push(entry)?;
+                }
+            }
+        }
     }
+    Ok(page.into_entries())
+}
+
+/// The entry that a write made, where it did not delete the key.
+fn entry(key: &[u8], write: &Written) -> Option<Entry> {
+    let (head, value) = write.value.as_ref()?;
+    Some(Entry { key: key.to_vec(), value: value.to_vec(), version: head.version, modified: head.value.modified })
 }
 
 /// The entry of a head's record, with the value's pieces put together.
@@ -131,46 +171,39 @@ fn load(db: &Db, key: Key, record: &[u8]) -> Result<Entry, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use super::{Head, Revision, Written, head_key, range};
 
-    use super::{Engine, Head, IVec, Revision, head_key};
-
-    fn record(key: &[u8], value: &[u8], revision: u64) -> IVec {
-        Head::new(1, Revision(revision), 0, value).unwrap().encode(key, value).into()
+    fn head(value: &[u8], revision: u64) -> Head {
+        Head::new(1, Revision(revision), 0, value).unwrap()
     }
 
-    /// Changed, made, left alone, deleted: the batch of revision 2 is in sled, and not yet durable.
-    fn engine(folder: &std::path::Path) -> Engine {
-        let db = sled::Config::new().path(folder).open().unwrap();
-        for (key, revision) in [(b"changed", 2), (b"made...", 2), (b"alone..", 1)] {
-            db.insert(head_key(key), record(key, &[revision], revision.into())).unwrap();
-        }
-        let before = BTreeMap::from([
-            (b"changed".to_vec(), Some(record(b"changed", &[1], 1))),
-            (b"made...".to_vec(), None),
-            (b"deleted".to_vec(), Some(record(b"deleted", &[1], 1))),
-        ]);
-        Engine { db: Some(db), before, revision: Revision(1) }
+    fn written(value: Option<u8>) -> Written {
+        Written { revision: Revision(2), value: value.map(|value| (head(&[value], 2), vec![value].into())) }
     }
 
     #[test]
-    fn what_is_not_durable_is_not_seen() {
+    fn what_is_in_the_journal_is_seen_instead_of_what_is_in_sled() {
         let folder = tempfile::tempdir().unwrap();
-        let mut engine = engine(folder.path());
-        let seen = |engine: &Engine, start: &[u8], end: &[u8], limit| -> Vec<(String, u64)> {
-            let page = engine.range(start, end, limit).unwrap();
+        let db = sled::Config::new().path(folder.path()).open().unwrap();
+        // Changed, made, left alone, deleted: revision 2 is in the journal, and half of it in sled, too.
+        for (key, revision) in [(b"changed", 2), (b"deleted", 1), (b"alone..", 1)] {
+            let record = head(&[revision], revision.into()).encode(key, &[revision]);
+            db.insert(head_key(key), record).unwrap();
+        }
+        let newest = [
+            (b"changed".to_vec(), written(Some(2))),
+            (b"deleted".to_vec(), written(None)),
+            (b"made...".to_vec(), written(Some(2))),
+        ];
+        let seen = |newest: &[_], start: &[u8], end: &[u8], limit| -> Vec<(String, u64)> {
+            let page = range(&db, newest, start, end, limit).unwrap();
             page.into_iter().map(|entry| (String::from_utf8(entry.key).unwrap(), entry.modified.0)).collect()
         };
-        let durable = [("alone..".into(), 1), ("changed".into(), 1), ("deleted".into(), 1)];
-        assert_eq!(seen(&engine, b"", b"", 10), durable);
-        assert_eq!(seen(&engine, b"", b"", 2), durable[..2]);
-        assert_eq!(seen(&engine, b"b", b"d", 10), durable[1..2]);
-        assert_eq!(seen(&engine, b"changed\0", b"", 10), durable[2..]);
-        assert_eq!(engine.get(b"changed").unwrap().unwrap().value, [1]);
-        assert_eq!(engine.get(b"made...").unwrap(), None);
-        assert_eq!(engine.get(b"deleted").unwrap().unwrap().value, [1]);
-
-        engine.before.clear();
-        assert_eq!(seen(&engine, b"", b"", 10), [("alone..".into(), 1), ("changed".into(), 2), ("made...".into(), 2)]);
+        let expected = [("alone..".into(), 1), ("changed".into(), 2), ("made...".into(), 2)];
+        assert_eq!(seen(&newest, b"", b"", 10), expected);
+        assert_eq!(seen(&newest, b"", b"", 2), expected[..2]);
+        assert_eq!(seen(&newest[..1], b"b", b"d", 10), expected[1..2]);
+        assert_eq!(seen(&newest[2..], b"e", b"", 10), expected[2..]);
+        assert_eq!(seen(&[], b"", b"", 10), [("alone..".into(), 1), ("changed".into(), 2), ("deleted".into(), 1)]);
     }
 }

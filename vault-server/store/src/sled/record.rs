@@ -26,6 +26,10 @@ pub(super) const KIND_HEAD: u8 = 1;
 pub(super) const KIND_PIECE: u8 = 2;
 pub(super) const KIND_GARBAGE: u8 = 3;
 const HEAD_FORMAT: u8 = 1;
+/// Values in a record of garbage.
+pub(super) const GARBAGE_VALUES_MAX: usize = PIECE_BYTES_MAX / 14;
+/// Bytes of a head's record without its value.
+pub(super) const HEAD_BYTES: usize = 31;
 
 /// What is known of a value without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +94,7 @@ impl Head {
 
     /// The head's record, with the value where it belongs there.
     pub(super) fn encode(&self, key: &[u8], value: &[u8]) -> Vec<u8> {
-        let mut record = Vec::with_capacity(PIECE_BYTES_MAX.min(value.len()).saturating_add(31));
+        let mut record = Vec::with_capacity(PIECE_BYTES_MAX.min(value.len()).saturating_add(HEAD_BYTES));
         record.push(HEAD_FORMAT);
         record.extend_from_slice(&self.version.to_be_bytes());
         record.extend_from_slice(&self.value.modified.0.to_be_bytes());
@@ -145,13 +149,19 @@ fn head_crc(key: &[u8], fields: &[u8]) -> u32 {
 }
 
 /// Bytes that are read from the front.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+impl<'a> Fields<'a> {
+    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
+    }
+
+    pub(super) fn slice(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(field)
     }
 }
 
@@ -172,10 +182,10 @@ pub(super) fn decode_revision(record: &[u8]) -> Option<Revision> {
     (fields.0.is_empty() && crc32fast::hash(&number) == crc).then(|| Revision(u64::from_be_bytes(number)))
 }
 
-/// Records that name values whose pieces are to be deleted.
-pub(super) fn encode_garbage(revision: Revision, values: &[ValueId]) -> Vec<([u8; 13], Vec<u8>)> {
+/// Records that name values whose pieces are to be deleted, numbered from `first` on.
+pub(super) fn encode_garbage(revision: Revision, first: u32, values: &[ValueId]) -> Vec<([u8; 13], Vec<u8>)> {
     let mut records = Vec::new();
-    for (number, values) in (0_u32..).zip(values.chunks(PIECE_BYTES_MAX / 14)) {
+    for (number, values) in (first..).zip(values.chunks(GARBAGE_VALUES_MAX)) {
         let mut key = [KIND_GARBAGE; 13];
         let (_, place) = key.split_at_mut(1);
         let (revision_bytes, number_bytes) = place.split_at_mut(8);
@@ -259,7 +269,7 @@ mod tests {
     #[test]
     fn garbage_is_listed_in_records_that_stay_small() {
         let values = vec![Head::new(1, Revision(4), 2, &[0; 5_000]).unwrap().value; 1_000];
-        let records = encode_garbage(Revision(8), &values);
+        let records = encode_garbage(Revision(8), 0, &values);
         assert!(records.iter().all(|(_, record)| record.len() <= PIECE_BYTES_MAX));
         assert!(records.is_sorted_by_key(|(key, _)| *key));
         let decoded: Vec<_> = records.iter().flat_map(|(_, record)| decode_garbage(record).unwrap()).collect();

@@ -140,7 +140,8 @@ async fn write_until_full(path: &Path) {
         number += 1;
         assert!(number < 1_000, "the disk is never full");
     };
-    assert!(matches!(error, StoreError::Unknown(_)), "{error:?}");
+    // The journal's file was full, or sled's, to which what the journal has is moved later.
+    assert!(matches!(error, StoreError::Unknown(_) | StoreError::Unavailable(_)), "{error:?}");
     assert!(matches!(put(&store, "after", b"x").await, Err(StoreError::Unavailable(_))));
     assert!(matches!(store.get(b"first").await, Err(StoreError::Unavailable(_))), "what is in memory may not be on the disk");
     assert!(matches!(store.range(b"", b"", 1).await, Err(StoreError::Unavailable(_))));
