@@ -30,7 +30,7 @@ async fn newest(vault: &Vault) -> Result<(u64, String)> {
 }
 
 /// Verifies the log on disk as an auditor does, without the server.
-async fn verify_log(vault: &Vault) -> Result<()> {
+pub(crate) async fn verify_log(vault: &Vault) -> Result<()> {
     let auditor = vault.operator(AUDITOR).await?;
     let request = coffer_client::proto::GetCheckpointRequest {};
     let key = auditor.audit().get_checkpoint(request).await?.into_inner().verifier_key;

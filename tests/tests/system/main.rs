@@ -19,6 +19,7 @@ mod power;
 mod rpcs;
 mod serve;
 mod snapshots;
+mod store_faults;
 mod stores;
 mod tokens;
 mod vault;

@@ -12,11 +12,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
 use crate::{Entry, Feed, Revision, Store, StoreError, Transaction};
+
+/// How long a call is delayed that is to be.
+pub const DELAY: Duration = Duration::from_millis(500);
 
 /// A store that does as its [`FaultPlan`] says, and otherwise as the store behind it.
 pub struct FaultyStore {
@@ -108,6 +112,10 @@ impl FaultyStore {
                 self.pause().await;
                 self.on()
             }
+            Some(Effect::Delay) => {
+                tokio::time::sleep(DELAY).await;
+                self.on()
+            }
             None | Some(Effect::After | Effect::PauseAfter | Effect::OffAfter) => Ok(()),
         }
     }
@@ -144,7 +152,7 @@ impl Store for FaultyStore {
                 self.pause().await;
                 result
             }
-            None | Some(Effect::Before | Effect::PauseBefore | Effect::OffBefore) => result,
+            None | Some(Effect::Before | Effect::PauseBefore | Effect::OffBefore | Effect::Delay) => result,
         }
     }
 
