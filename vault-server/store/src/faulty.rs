@@ -108,6 +108,8 @@ impl FaultyStore {
                 self.pause().await;
                 self.on()
             }
+            #[expect(clippy::panic, reason = "the fault that was planned")]
+            Some(Effect::Panic) => panic!("a planned fault"),
             None | Some(Effect::After | Effect::PauseAfter | Effect::OffAfter) => Ok(()),
         }
     }
@@ -144,7 +146,7 @@ impl Store for FaultyStore {
                 self.pause().await;
                 result
             }
-            None | Some(Effect::Before | Effect::PauseBefore | Effect::OffBefore) => result,
+            None | Some(Effect::Before | Effect::PauseBefore | Effect::OffBefore | Effect::Panic) => result,
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Effect {
     OffBefore,
     /// The power goes after it is done, and nobody knows. Commits only.
     OffAfter,
+    /// It panics before it is done.
+    Panic,
 }
 
 /// One planned fault.
@@ -66,7 +68,7 @@ pub enum PlanError {
     Many,
 }
 
-const EFFECTS: &str = "before, after, pause-before, pause-after, off-before or off-after";
+const EFFECTS: &str = "before, after, pause-before, pause-after, off-before, off-after or panic";
 
 impl FaultPlan {
     /// A plan of these faults.
@@ -129,6 +131,7 @@ impl FromStr for Fault {
                 "pause-after" => Effect::PauseAfter,
                 "off-before" => Effect::OffBefore,
                 "off-after" => Effect::OffAfter,
+                "panic" => Effect::Panic,
                 _ => return None,
             };
             let call = call.parse().ok().filter(|call| *call > 0)?;
@@ -157,6 +160,7 @@ impl fmt::Display for Effect {
             Self::PauseAfter => "pause-after",
             Self::OffBefore => "off-before",
             Self::OffAfter => "off-after",
+            Self::Panic => "panic",
         })
     }
 }
@@ -167,9 +171,15 @@ mod tests {
 
     #[test]
     fn every_effect_has_a_text_that_is_read_back() {
-        for effect in
-            [Effect::Before, Effect::After, Effect::PauseBefore, Effect::PauseAfter, Effect::OffBefore, Effect::OffAfter]
-        {
+        for effect in [
+            Effect::Before,
+            Effect::After,
+            Effect::PauseBefore,
+            Effect::PauseAfter,
+            Effect::OffBefore,
+            Effect::OffAfter,
+            Effect::Panic,
+        ] {
             let fault = Fault { operation: Operation::Commit, call: 7, effect };
             assert_eq!(format!("commit:7:{effect}").parse(), Ok(fault));
         }
