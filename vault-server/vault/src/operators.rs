@@ -214,6 +214,9 @@ fn may_give(caller: &Caller, roles: &BTreeSet<Role>) -> Result<(), Failure> {
     if roles.iter().all(may) {
         Ok(())
     } else {
-        Err(Failure::new(Reason::RoleNotHeld, "a role can be given or taken only by one who holds it"))
+        Err(Failure::new(
+            Reason::RoleNotHeld,
+            "a role can be given or taken, and how its holder logs in changed, only by one who holds it",
+        ))
     }
 }
