@@ -9,12 +9,14 @@
 
 mod audit;
 mod command;
+mod core_files;
 mod crash;
 mod damage;
 mod disk_full;
 mod keys;
 mod kubernetes;
 mod leaks;
+mod memory;
 mod power;
 mod rpcs;
 mod serve;
