@@ -17,6 +17,7 @@ mod keys;
 mod kubernetes;
 mod leaks;
 mod memory;
+mod peers;
 mod power;
 mod rpcs;
 mod serve;

@@ -118,3 +118,18 @@ impl rand_core::TryRng for RingRng {
 }
 
 impl rand_core::TryCryptoRng for RingRng {}
+
+/// What arithmetic may not have: a table that is looked into, or a branch that is taken, by a secret. Caches and predictors
+/// of a processor would tell.
+#[test]
+fn the_arithmetic_has_no_table_and_no_branch() {
+    let source = include_str!("../shamir.rs");
+    for function in ["const fn multiply(", "const fn inverse(", "fn evaluate("] {
+        let (_, rest) = source.split_once(function).unwrap();
+        let (body, _) = rest.split_once("\n}\n").unwrap();
+        let (_, body) = body.split_once("{\n").unwrap();
+        for word in ["if ", "match ", "&&", "||", ".get(", "TABLE", "["] {
+            assert!(!body.contains(word), "{function} has {word:?}");
+        }
+    }
+}
