@@ -14,8 +14,7 @@ use coffer_client::{
         LoginCertificateRequest, LoginPasswordRequest, LoginWorkloadRequest, RecoverRequest, UnsealRequest,
     },
 };
-use coffer_tests::wait;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use coffer_tests::{programs::Programs, server::Server, wait};
 
 use super::refusal;
 use crate::{
@@ -150,7 +149,9 @@ async fn forgetting_shares_counts_as_a_failure_of_the_address() -> Result<()> {
 /// Connections that end, stop half-way or speak something else; and more than there are descriptors for.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_outlives_whoever_connects() -> Result<()> {
-    let mut vault = Vault::new().await?;
+    let mut server = Server::new(Programs::built()?)?;
+    server.set_prelude("ulimit -n 150");
+    let mut vault = Vault::on(server).await?;
     let address = vault.server.address()?;
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00];
     for beginning in [&b""[..], b"\0", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PROXY TCP4 1", &hello] {
@@ -167,18 +168,12 @@ async fn the_listener_outlives_whoever_connects() -> Result<()> {
     vault.stranger()?.system().get_seal_status(GetSealStatusRequest {}).await?;
     drop(half_open);
 
-    let pid = Pid::from_raw(vault.server.process()?.id().try_into()?);
-    let open = std::fs::read_dir(format!("/proc/{}/fd", vault.server.process()?.id()))?.count().try_into()?;
-    // The server has the limits of this process.
-    let before = getrlimit(Resource::Nofile);
-    prlimit(pid, Resource::Nofile, Rlimit { current: Some(open), ..before })?;
-    // More than the server can have closed meanwhile of those before.
+    // More than there are descriptors for.
     let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
     wait::until(wait::PATIENCE, "the server to be out of descriptors", || {
         Ok(vault.server.log()?.contains("a connection cannot be accepted").then_some(()))
     })?;
     drop(crowd);
-    prlimit(pid, Resource::Nofile, before)?;
     vault.stranger()?.system().get_seal_status(GetSealStatusRequest {}).await?;
     assert!(vault.server.process()?.ended()?.is_none());
     Ok(())
