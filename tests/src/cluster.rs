@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::leaks::Search;
+
 /// What `examples/` calls the registry; the test cluster's nodes find their own behind that name.
 pub const REGISTRY: &str = "registry.coffer.dev";
 
@@ -57,22 +59,84 @@ impl Cluster {
         command.output().context("kubectl cannot be started: is tests/cluster built?")
     }
 
+    /// Runs kubectl with input, which is where secrets belong: arguments are seen by everybody. It must succeed.
+    ///
+    /// # Errors
+    /// Where it fails: the message holds what it complained of.
+    pub fn kubectl_with(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &str) -> Result<String> {
+        let mut child = Command::new("kubectl")
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl cannot be started: is tests/cluster built?")?;
+        child.stdin.take().context("there is a pipe")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "kubectl failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Applies a manifest.
     ///
     /// # Errors
     /// Where Kubernetes refuses it.
     pub fn apply(&self, manifest: &str) -> Result<()> {
-        let mut child = Command::new("kubectl")
-            .env("KUBECONFIG", &self.kubeconfig)
-            .args(["apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("kubectl cannot be started: is tests/cluster built?")?;
-        child.stdin.take().context("there is a pipe")?.write_all(manifest.as_bytes())?;
-        let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "the manifest is refused: {}", String::from_utf8_lossy(&output.stderr));
+        self.kubectl_with(["apply", "-f", "-"], manifest).map(drop)
+    }
+
+    /// The folder of all that the cluster keeps on this machine: logs, etcd's data, images, volumes, and the nodes' disks.
+    /// What is mounted on a node (a pod's tmpfs, for one) is not seen there.
+    ///
+    /// # Errors
+    /// Where the kubeconfig is in no folder.
+    pub fn folder(&self) -> Result<&Path> {
+        self.kubeconfig.parent().context("a cluster has a folder")
+    }
+
+    /// Every object of every kind, as JSON.
+    ///
+    /// # Errors
+    /// Where kubectl fails.
+    pub fn every_object(&self) -> Result<String> {
+        let kinds = self.kubectl(["api-resources", "--verbs=list", "--output=name"])?;
+        self.kubectl(["get", &kinds.split_whitespace().collect::<Vec<_>>().join(","), "--all-namespaces", "--output=json"])
+    }
+
+    /// Searches all that Kubernetes knows or has kept: objects, the API server's log of requests, etcd's data, the nodes' disks
+    /// with the volumes and images, the logs of pods; and arguments and environment of all processes of this machine, which
+    /// are the pods' as well. A ConfigMap is planted, which has to be found in most of them.
+    ///
+    /// # Errors
+    /// Where something cannot be read, or what was planted is not found.
+    pub fn search(&self, search: &mut Search) -> Result<()> {
+        let planted = format!("--from-literal=control={}", search.control());
+        self.kubectl(["--namespace", "default", "create", "configmap", "control-of-a-search", &planted])?;
+        let searched = self.search_planted(search);
+        self.kubectl(["--namespace", "default", "delete", "configmap", "control-of-a-search"])?;
+        searched
+    }
+
+    fn search_planted(&self, search: &mut Search) -> Result<()> {
+        const OBJECTS: &str = "the objects of Kubernetes";
+        search.text(OBJECTS, self.every_object()?)?;
+        search.take_control(OBJECTS)?;
+        search.folder(self.folder()?)?;
+        for place in ["log/audit.jsonl", "etcd/member"] {
+            search.take_control(place)?;
+        }
+        for entry in fs::read_dir("/proc")? {
+            if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                // This machine may have processes whose environment nobody may see; Coffer's are not among them.
+                let ours = fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.contains("coffer"));
+                if let Err(error) = search.process(id)
+                    && ours
+                {
+                    return Err(error);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -100,7 +164,7 @@ impl Cluster {
 
     fn script(&self, name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
         // The kubeconfig lies in the cluster's own folder, which ends with its number.
-        let number = self.kubeconfig.parent().and_then(Path::file_name).context("a cluster has a folder")?;
+        let number = self.folder()?.file_name().context("a cluster has a folder")?;
         let output = Command::new(self.scripts.join(name)).env("CLUSTER", number).args(arguments).stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("{} cannot be started", self.scripts.join(name).display()))?;
         ensure!(output.status.success(), "{name} failed: {}", String::from_utf8_lossy(&output.stderr));

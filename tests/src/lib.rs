@@ -2,13 +2,15 @@
 //!
 //! Nothing here is a stand-in: [`server::Server`] is the server's own program with its own configuration file,
 //! [`issuer::Issuer`] signs service-account tokens as a cluster does, [`cluster::Cluster`] is a real Kubernetes. What a
-//! value of this kit started ends when the value is dropped, also where a test fails.
+//! value of this kit started ends when the value is dropped, also where a test fails. And whatever a test does:
+//! [`leaks`] looks for the secrets that it handed out in all that the server leaves.
 //!
 //! The kit does not know the client: the demonstration, which uses it too, builds sooner without.
 
 pub mod cluster;
 pub mod command;
 pub mod issuer;
+pub mod leaks;
 pub mod memory;
 pub mod process;
 pub mod programs;

@@ -7,6 +7,8 @@ use std::{
     os::unix::{fs::DirBuilderExt as _, net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -14,21 +16,26 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use crate::{process::Process, programs::Programs, wait};
+use crate::{leaks::Canaries, process::Process, programs::Programs, wait};
 
-/// A vault server with a folder of its own. Everything is removed when it is dropped.
+/// A vault server with a folder of its own. Everything is removed when it is dropped; before that, all that it leaves (log,
+/// store, audit log, arguments, environment) is searched for the secrets that were noted in [`Server::canaries`].
 #[derive(Debug)]
 pub struct Server {
     folder: TempDir,
     program: PathBuf,
     settings: Table,
     environment: Vec<(String, OsString)>,
+    /// Run by a shell before the server, which takes the shell's place.
+    prelude: Option<String>,
     process: Option<Process>,
     address: Option<SocketAddr>,
+    canaries: Arc<Canaries>,
 }
 
 impl Server {
-    /// A server that is not started yet: sled, Shamir's seal, a free port on the loopback interface.
+    /// A server that is not started yet: sled, Shamir's seal, a free port on the loopback interface, and a log that tells
+    /// everything.
     ///
     /// # Errors
     /// Where there is no room for its folder.
@@ -47,7 +54,7 @@ impl Server {
             .with("tls", "names", vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
             .with("store", "kind", "sled")
             .with("seal", "kind", "shamir")
-            .with("log", "level", "info")
+            .with("log", "level", "trace")
             .with("log", "format", "text"))
     }
 
@@ -58,6 +65,7 @@ impl Server {
     /// Where there is no room for its folder, or this one was not started yet.
     pub fn twin(&self) -> Result<Self> {
         let twin = Self::at(crate::memory::folder()?, self.program.clone(), self.settings.clone());
+        twin.canaries.add_all(&self.canaries);
         let tls = twin.file("tls");
         fs::DirBuilder::new().mode(0o700).create(&tls)?;
         for entry in fs::read_dir(self.file("tls"))? {
@@ -69,7 +77,16 @@ impl Server {
 
     /// A server whose files are all in this folder.
     fn at(folder: TempDir, program: PathBuf, settings: Table) -> Self {
-        let mut server = Self { folder, program, settings, environment: Vec::new(), process: None, address: None };
+        let mut server = Self {
+            folder,
+            program,
+            settings,
+            environment: Vec::new(),
+            prelude: None,
+            process: None,
+            address: None,
+            canaries: Arc::default(),
+        };
         for (section, key, file) in [
             ("listen", "socket", "coffer.sock"),
             ("listen", "address_file", "address"),
@@ -86,6 +103,17 @@ impl Server {
     /// Sets the variables of the environment, which is otherwise empty, for the next start.
     pub fn set_environment(&mut self, environment: Vec<(String, OsString)>) {
         self.environment = environment;
+    }
+
+    /// Has a shell run these commands and then become the server: to start it with other limits or another umask.
+    pub fn set_prelude(&mut self, prelude: &str) {
+        self.prelude = Some(prelude.to_owned());
+    }
+
+    /// The secrets that this server is given. None of them may be in what it leaves.
+    #[must_use]
+    pub fn canaries(&self) -> &Canaries {
+        &self.canaries
     }
 
     /// Sets one value of the server's configuration, for its next start.
@@ -181,7 +209,14 @@ impl Server {
         }
         self.write_config()?;
         let config = self.file("coffer.toml");
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.prelude {
+            None => Command::new(&self.program),
+            Some(prelude) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("{prelude}\nexec \"$0\" \"$@\"")]).arg(&self.program);
+                shell
+            }
+        };
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(config);
         Process::start(&mut command, &self.file("log"))
     }
@@ -214,7 +249,21 @@ impl Server {
         if let Some(process) = self.process.take() {
             process.leave();
         }
-        self.folder.keep()
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
+    /// Searches all that the server leaves, so far, for what is in [`Server::canaries`]; gives how many bytes that was.
+    ///
+    /// # Errors
+    /// Where one of them is there: the message says which and where.
+    pub fn search(&self) -> Result<u64> {
+        let mut search = self.canaries.search()?;
+        search.folder(self.folder.path())?;
+        if let Some(process) = &self.process {
+            search.process(process.id())?;
+        }
+        search.end()
     }
 
     /// The running process.
@@ -287,5 +336,19 @@ impl Server {
 
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.canaries.count() == 0 || thread::panicking() {
+            return;
+        }
+        if let Err(error) = self.search() {
+            #[expect(clippy::panic, reason = "the kit is for tests: a secret that leaks fails the test")]
+            {
+                panic!("{error:#}");
+            }
+        }
     }
 }

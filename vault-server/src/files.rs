@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use coffer_crypto::key::Key;
-use coffer_secret::SecretString;
+use coffer_secret::{SecretArray, SecretString};
 
 /// Bytes in such a file.
 const FILE_BYTES_MAX: u64 = 4_096;
@@ -23,10 +23,8 @@ pub(crate) fn read_token(path: &Path) -> anyhow::Result<SecretString> {
 /// A key: 64 hexadecimal digits.
 pub(crate) fn read_key(path: &Path) -> anyhow::Result<Key> {
     let text = read_token(path)?;
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text.expose(), &mut bytes)
-        .map_err(|_| anyhow::anyhow!("{} does not hold a key: 64 hexadecimal digits", path.display()))?;
-    Ok(Key::from_bytes(bytes))
+    let key = SecretArray::try_zeroed_with(|bytes| hex::decode_to_slice(text.expose(), bytes));
+    key.map(Key::from_array).map_err(|_| anyhow::anyhow!("{} does not hold a key: 64 hexadecimal digits", path.display()))
 }
 
 fn read(path: &Path) -> anyhow::Result<SecretString> {
@@ -47,6 +45,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> 
     let write = || {
         drop(fs::remove_file(&new));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        // Whatever the umask says.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)

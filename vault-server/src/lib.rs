@@ -17,9 +17,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use mimalloc::MiMalloc;
+use zeroizing_alloc::ZeroAlloc;
 
+/// Wipes all memory that is given back: what TLS, HTTP/2 and gRPC keep in buffers has secrets in it, too, and a sealed
+/// server must not have them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 /// Runs the server until it is told to stop.
 #[must_use]

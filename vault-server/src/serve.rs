@@ -12,7 +12,7 @@ use coffer_store::{
     memory::MemoryStore,
     sled::{SledOptions, SledStore},
 };
-use coffer_vault::{AuditConfig, StaticKeys, SystemClock, Vault, VaultConfig};
+use coffer_vault::{AuditConfig, StaticKeySource, StaticKeys, SystemClock, Vault, VaultConfig};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -118,10 +118,13 @@ async fn finish<T, E>(serving: impl Future<Output = Result<T, E>>, vault: &Vault
 fn vault_config(config: &Config) -> anyhow::Result<VaultConfig> {
     let static_keys = match &config.seal {
         config::Seal::Shamir => None,
-        config::Seal::StaticKey { key_file, previous_key_file } => Some(StaticKeys {
-            key: files::read_key(key_file)?,
-            previous: previous_key_file.as_deref().map(files::read_key).transpose()?,
-        }),
+        config::Seal::StaticKey { key_file, previous_key_file } => {
+            // At the start as well, so that a file that is wrong is told at once.
+            read_static_keys(key_file, previous_key_file.as_deref())?;
+            let (key, previous) = (key_file.clone(), previous_key_file.clone());
+            let read = move || read_static_keys(&key, previous.as_deref()).map_err(Into::into);
+            Some(Box::new(read) as StaticKeySource)
+        }
     };
     Ok(VaultConfig {
         node: config.node.clone(),
@@ -133,6 +136,10 @@ fn vault_config(config: &Config) -> anyhow::Result<VaultConfig> {
         static_keys,
         version: env!("CARGO_PKG_VERSION"),
     })
+}
+
+fn read_static_keys(key: &Path, previous: Option<&Path>) -> anyhow::Result<StaticKeys> {
+    Ok(StaticKeys { key: files::read_key(key)?, previous: previous.map(files::read_key).transpose()? })
 }
 
 async fn open_store(store: &config::Store) -> anyhow::Result<Arc<dyn Store>> {

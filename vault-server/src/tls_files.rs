@@ -1,7 +1,8 @@
 //! The server's certificate: given, or made at first start and signed by a CA of the server's own.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -40,7 +41,11 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
 }
 
 fn make(directory: &Path, names: &[String]) -> anyhow::Result<Pair> {
-    fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
+    if !directory.is_dir() {
+        // Certificates are for everybody to read; keys are closed by themselves.
+        let made = fs::create_dir_all(directory).and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o755)));
+        made.with_context(|| format!("{} cannot be made", directory.display()))?;
+    }
     let (ca_path, ca_key_path) = (directory.join("ca.pem"), directory.join("ca.key"));
     if !ca_path.exists() || !ca_key_path.exists() {
         let (ca, key) = make_ca().context("a CA cannot be made")?;

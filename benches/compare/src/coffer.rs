@@ -39,7 +39,7 @@ pub(crate) struct Coffer {
 impl Coffer {
     /// Starts and fills it.
     pub(crate) async fn start(programs: &Programs, scene: &Scene) -> Result<Self> {
-        let mut server = Server::new_in(programs, &scene.disk)?;
+        let mut server = Server::new_in(programs, &scene.disk)?.with("log", "level", "info");
         server.start()?;
         let client = |endpoint: String, ca: Option<&Path>, identity: Identity| -> Result<Client> {
             let mut options = Options::new(endpoint, identity);

@@ -33,7 +33,7 @@ pub(crate) fn run(running: &Running, keep: bool) -> Result<()> {
     let begin = Instant::now();
     let mut account = Account::default();
 
-    let mut server = Server::new(&programs)?;
+    let mut server = Server::new(&programs)?.with("log", "level", "info");
     account.step("The server starts: sled store, TLS 1.3", |seen| start(&mut server, running, seen))?;
     let fruits =
         account.step("The vault is initialised, and unsealed by two of three shares", |seen| open(&programs, &server, seen))?;

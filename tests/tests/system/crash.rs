@@ -70,7 +70,7 @@ async fn write_or_stop(vault: &mut Vault, from: usize, id: &str, value: &str) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_between_any_two_steps_of_a_write_has_what_it_acknowledged() -> Result<()> {
-    let mut vault = Vault::new().await?;
+    let mut vault = Vault::quiet().await?;
     vault.grant_read(PATH, &format!("k8s:{CLUSTER}/shop/api")).await?;
     let mut version = vault.put(PATH, "value", "first").await?;
     let mut value = "first".to_owned();
@@ -137,7 +137,7 @@ async fn a_server_killed_before_its_log_is_durable_completes_the_log() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_under_load_loses_nothing_that_it_acknowledged() -> Result<()> {
     let rounds = if crate::long() { 200 } else { 8 };
-    let mut vault = Vault::new().await?;
+    let mut vault = Vault::quiet().await?;
     vault.grant_read("kv/load/**", &format!("k8s:{CLUSTER}/shop/api")).await?;
     let acknowledged: Arc<Mutex<[u64; 4]>> = Arc::default();
     for round in 0..rounds {

@@ -9,12 +9,15 @@
 
 mod audit;
 mod command;
+mod core_files;
 mod crash;
 mod damage;
 mod disk_full;
 mod keys;
 mod kubernetes;
 mod leaks;
+mod memory;
+mod peers;
 mod power;
 mod rpcs;
 mod serve;

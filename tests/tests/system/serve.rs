@@ -22,7 +22,7 @@ const PATH: &str = "kv/serve/secret";
 
 /// A server with a port for metrics.
 fn server() -> Result<Server> {
-    let server = Server::new(Programs::built()?)?;
+    let server = Server::new(Programs::built()?)?.with("log", "level", "info");
     let file = server.folder().join("metrics-address");
     Ok(server.with("metrics", "listen", "127.0.0.1:0").with("metrics", "address_file", file.display().to_string()))
 }

@@ -139,6 +139,10 @@ pub(crate) fn https(url: &str) -> Result<Uri, ApiError> {
     if url.scheme_str() != Some("https") || url.host().is_none_or(str::is_empty) {
         return Err(ApiError::Config("the address is not an https URL"));
     }
+    // Nobody would look at them, and the URL is shown and logged.
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(ApiError::Config("the address has a user or password in it: take them out"));
+    }
     Ok(url)
 }
 
@@ -209,7 +213,16 @@ mod tests {
 
     #[test]
     fn only_https_addresses_are_taken() {
-        for wrong in ["http://127.0.0.1/", "127.0.0.1", "/keys", "ftp://host/", "https:///keys", ""] {
+        for wrong in [
+            "http://127.0.0.1/",
+            "127.0.0.1",
+            "/keys",
+            "ftp://host/",
+            "https:///keys",
+            "",
+            "https://user:word@host/",
+            "https://user@host",
+        ] {
             assert!(https(wrong).is_err(), "{wrong}");
         }
         assert!(https("https://host:6443/keys?x=y").is_ok());

@@ -28,3 +28,25 @@ macro_rules! nameless_debug {
     };
 }
 use nameless_debug;
+
+#[cfg(test)]
+mod tests {
+    use super::{SecretArray, SecretBytes, SecretString};
+
+    /// Compiles only while no secret has `==`, which would take as long as two secrets agree: each call is ambiguous for a
+    /// type that has it.
+    #[test]
+    fn no_secret_can_be_compared_with_an_operator() {
+        trait Compares<Which> {
+            fn check() -> bool {
+                true
+            }
+        }
+        impl<T: ?Sized> Compares<()> for T {}
+        struct WithOperator;
+        impl<T: ?Sized + PartialEq> Compares<WithOperator> for T {}
+        assert!(<SecretBytes as Compares<_>>::check());
+        assert!(<SecretString as Compares<_>>::check());
+        assert!(<SecretArray<32> as Compares<_>>::check());
+    }
+}

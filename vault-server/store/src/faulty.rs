@@ -116,6 +116,8 @@ impl FaultyStore {
                 tokio::time::sleep(DELAY).await;
                 self.on()
             }
+            #[expect(clippy::panic, reason = "the fault that was planned")]
+            Some(Effect::Panic) => panic!("a planned fault"),
             None | Some(Effect::After | Effect::PauseAfter | Effect::OffAfter) => Ok(()),
         }
     }
@@ -152,7 +154,7 @@ impl Store for FaultyStore {
                 self.pause().await;
                 result
             }
-            None | Some(Effect::Before | Effect::PauseBefore | Effect::OffBefore | Effect::Delay) => result,
+            None | Some(Effect::Before | Effect::PauseBefore | Effect::OffBefore | Effect::Delay | Effect::Panic) => result,
         }
     }
 

@@ -56,5 +56,5 @@ pub use snapshots::{Recipients, RestoredVault, Restoring, SNAPSHOT_PIECES_MAX};
 pub use table::{Change, Row};
 pub use trail::{AuditConfig, Outcome, Record};
 pub use unsealed::{Status, Unsealed};
-pub use vault::{InitAnswer, Progress, Recovery, SealStatus, StaticKeys, Vault, VaultConfig, VaultError};
+pub use vault::{InitAnswer, Progress, Recovery, SealStatus, StaticKeySource, StaticKeys, Vault, VaultConfig, VaultError};
 pub use watchers::Watcher;

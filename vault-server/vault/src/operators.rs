@@ -97,8 +97,8 @@ impl Unsealed {
     /// Plans other roles and certificates for an operator.
     ///
     /// # Errors
-    /// Fails where there is no such operator, the etag is another state's, a role is not the caller's to give or take,
-    /// or no admin would be left.
+    /// Fails where there is no such operator, the etag is another state's, a role is not the caller's to give or take (all
+    /// of the operator's, where certificates change), or no admin would be left.
     pub fn update_operator(
         &self,
         caller: &Caller,
@@ -111,6 +111,10 @@ impl Unsealed {
         check_etag(&row, etag)?;
         let before = roles_of(&row.value);
         may_give(caller, &before.symmetric_difference(roles).copied().collect())?;
+        if certificate_pins != row.value.certificate_pins {
+            // Who chooses the certificates that let somebody in can be that somebody.
+            may_give(caller, &before.union(roles).copied().collect())?;
+        }
         let mut batch = Batch::default();
         let mut then = Vec::new();
         if !before.is_subset(roles) {
@@ -126,14 +130,19 @@ impl Unsealed {
     /// Plans another password for an operator; all its sessions end but `keep`.
     ///
     /// # Errors
-    /// Fails where there is no such operator.
+    /// Fails where there is no such operator, or it is not the caller and has a role that is not the caller's to give.
     pub fn set_password(
         &self,
+        caller: &Caller,
         name: &Name,
         hash: String,
         keep: Option<SessionId>,
     ) -> Result<Planned<Row<OperatorRecord>>, Failure> {
         let row = self.operator(name)?;
+        if caller.principal != Principal::Operator(name.clone()) {
+            // Who sets somebody's password can be that somebody.
+            may_give(caller, &roles_of(&row.value))?;
+        }
         let (mut batch, mut then) = (Batch::default(), Vec::new());
         self.end_sessions_but(&Principal::Operator(name.clone()), keep, &mut batch, &mut then)?;
         self.put_operator(batch, name, OperatorRecord { password: Some(hash), ..(*row.value).clone() }, then)
@@ -205,6 +214,9 @@ fn may_give(caller: &Caller, roles: &BTreeSet<Role>) -> Result<(), Failure> {
     if roles.iter().all(may) {
         Ok(())
     } else {
-        Err(Failure::new(Reason::RoleNotHeld, "a role can be given or taken only by one who holds it"))
+        Err(Failure::new(
+            Reason::RoleNotHeld,
+            "a role can be given or taken, and how its holder logs in changed, only by one who holds it",
+        ))
     }
 }

@@ -67,6 +67,8 @@ impl Unsealed {
         put: PutRequest,
         record: &mut Record,
     ) -> Result<Planned<VersionInfo>, Failure> {
+        // First: the record would be as large as the request is wrong.
+        put.check_fields()?;
         record.values(put.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
         let by: &Principal = &who.caller.principal;
         let planned = self.kv(path)?.put(&self.barrier, path, put, by, self.now()).await?;

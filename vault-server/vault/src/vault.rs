@@ -1,6 +1,6 @@
 //! The life of a vault: initialise, unseal, seal.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use coffer_barrier::{
@@ -33,11 +33,14 @@ pub struct VaultConfig {
     pub node: String,
     /// Where the audit log is.
     pub audit: AuditConfig,
-    /// The seal's keys, where the vault is sealed with a key file.
-    pub static_keys: Option<StaticKeys>,
+    /// Where the seal's keys come from, where the vault is sealed with a key file.
+    pub static_keys: Option<StaticKeySource>,
     /// The server's version.
     pub version: &'static str,
 }
+
+/// Reads the keys of a static seal, each time that they are needed: a sealed vault must not have them.
+pub type StaticKeySource = Box<dyn Fn() -> Result<StaticKeys, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// The keys of a static seal.
 pub struct StaticKeys {
@@ -53,6 +56,9 @@ pub enum VaultError {
     /// The seal does not open.
     #[error("the vault cannot be unsealed")]
     Unseal(#[source] UnsealError),
+    /// The seal's key file cannot be read.
+    #[error("the seal's key cannot be read")]
+    Key(#[source] Box<dyn Error + Send + Sync>),
     /// The vault was unsealed and cannot go to work.
     #[error("the vault cannot go to work: {0}")]
     Work(Failure),
@@ -225,7 +231,7 @@ impl Vault {
         self.header.store(Header::load(&*self.store).await?.map(Arc::new));
         drop(made.barrier);
         if let Err(error) = self.unseal_by_file().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the new vault cannot be unsealed");
+            tracing::error!(error = &error as &dyn Error, "the new vault cannot be unsealed");
         }
         Ok(InitAnswer { vault, shares: made.shares, bootstrap, bootstrap_expires: expires })
     }
@@ -314,9 +320,12 @@ impl Vault {
     }
 
     fn seal_choice(&self, count: u32, threshold: u32, recipients: Vec<String>) -> Result<SealChoice, Failure> {
-        if let Some(keys) = &self.config.static_keys {
+        if let Some(read) = &self.config.static_keys {
             return match (count, threshold, recipients.is_empty()) {
-                (0, 0, true) => Ok(SealChoice::StaticKey(keys.key.duplicate())),
+                (0, 0, true) => read().map(|keys| SealChoice::StaticKey(keys.key)).map_err(|error| {
+                    tracing::error!(error = &*error as &dyn Error, "the seal's key cannot be read");
+                    Failure::new(Reason::Unavailable, "the seal's key file cannot be read; the server's log says why")
+                }),
                 _ => Err(Failure::invalid(
                     "the server is configured with a seal key and makes no shares: ask for 0 (coffer operator init --shares 0)",
                 )),
@@ -330,12 +339,14 @@ impl Vault {
     }
 
     pub(crate) async fn unseal_by_file(&self) -> Result<(), VaultError> {
-        let (Some(keys), Some(header)) = (&self.config.static_keys, self.header.load_full()) else { return Ok(()) };
+        let (Some(read), Some(header)) = (&self.config.static_keys, self.header.load_full()) else { return Ok(()) };
         if header.kind() != SealKind::StaticKey {
             return Ok(());
         }
+        let keys = read().map_err(VaultError::Key)?;
         let store = Arc::clone(&self.store);
         let barrier = unseal_static(store, &keys.key, keys.previous.as_ref()).await.map_err(VaultError::Unseal)?;
+        drop(keys);
         self.go_to_work(barrier, SealKind::StaticKey, None).await.map_err(VaultError::Work)
     }
 

@@ -243,7 +243,8 @@ impl Operation for SetPassword {
     async fn run(&self, call: &mut Call) -> Result<Planned<SetPasswordResponse>, Failure> {
         let hash = self.hash.clone().ok_or_else(|| Failure::internal("a password was not hashed"))?;
         let keep = Some(call.who.claims.id);
-        Ok(call.vault.set_password(&self.target(call)?, hash, keep)?.map(|_| SetPasswordResponse {}))
+        let planned = call.vault.set_password(&call.who.caller, &self.target(call)?, hash, keep)?;
+        Ok(planned.map(|_| SetPasswordResponse {}))
     }
 }
 

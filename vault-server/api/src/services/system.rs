@@ -64,6 +64,8 @@ impl SystemService for Api {
             self.hear_stranger(&envelope)?;
             if reset {
                 must_be_empty(&share)?;
+                // Others may be handing shares in: whoever has them start over must not do so without end.
+                self.note_failure(&envelope);
                 let progress = self.vault().forget_shares().await;
                 return Ok(UnsealResponse { sealed: true, progress: Some(quorum(&progress)) });
             }
@@ -96,6 +98,7 @@ impl SystemService for Api {
             self.hear_stranger(&envelope)?;
             if reset {
                 must_be_empty(&share)?;
+                self.note_failure(&envelope);
                 let progress = self.vault().forget_recovery().await;
                 return Ok(RecoverResponse { progress: Some(quorum(&progress)), ..RecoverResponse::default() });
             }

@@ -118,3 +118,22 @@ impl rand_core::TryRng for RingRng {
 }
 
 impl rand_core::TryCryptoRng for RingRng {}
+
+/// What arithmetic may not have: a table that is looked into, or a branch that is taken, by a secret. Caches and predictors
+/// of a processor would tell.
+#[test]
+fn the_arithmetic_has_no_table_and_no_branch() {
+    let source = include_str!("../shamir.rs");
+    for function in ["const fn multiply(", "const fn inverse(", "fn evaluate("] {
+        let (_, rest) = source.split_once(function).unwrap();
+        let (body, _) = rest.split_once("\n}\n").unwrap();
+        let (_, body) = body.split_once("{\n").unwrap();
+        for word in ["if ", "match ", "&&", "||", ".get("] {
+            assert!(!body.contains(word), "{function} has {word:?}");
+        }
+        // A bracket behind a name or a call: a list of the code's own has none there.
+        let in_front = |c: char| c.is_alphanumeric() || matches!(c, '_' | ')' | ']');
+        let indexed = |(at, _): (usize, &str)| body.split_at(at).0.ends_with(in_front);
+        assert!(!body.match_indices('[').any(indexed), "{function} has an index");
+    }
+}

@@ -27,6 +27,16 @@ pub struct PutRequest {
     pub ttl_secs: Option<u64>,
 }
 
+impl PutRequest {
+    /// Whether the fields hold to their limits: to be asked before anything is done with each of them.
+    ///
+    /// # Errors
+    /// [`KvError::Limit`].
+    pub fn check_fields(&self) -> Result<(), KvError> {
+        check::fields(&self.fields)
+    }
+}
+
 /// Going back to an older version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RollbackRequest {
@@ -48,8 +58,8 @@ impl Kv {
         by: &Principal,
         now: Timestamp,
     ) -> Result<Planned<VersionInfo>, KvError> {
+        request.check_fields()?;
         let PutRequest { mut fields, expected, merge, ttl_secs } = request;
-        check::fields(&fields)?;
         ttl_secs.map_or(Ok(()), check::ttl)?;
         let Found { key, expect, record } = match self.find(barrier, path).await? {
             Some(found) => found,

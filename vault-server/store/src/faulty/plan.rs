@@ -33,6 +33,8 @@ pub enum Effect {
     OffAfter,
     /// It waits for [`DELAY`](super::DELAY) before it is done.
     Delay,
+    /// It panics before it is done.
+    Panic,
 }
 
 /// One planned fault.
@@ -68,7 +70,7 @@ pub enum PlanError {
     Many,
 }
 
-const EFFECTS: &str = "before, after, pause-before, pause-after, off-before, off-after or delay";
+const EFFECTS: &str = "before, after, pause-before, pause-after, off-before, off-after, delay or panic";
 
 impl FaultPlan {
     /// A plan of these faults.
@@ -132,6 +134,7 @@ impl FromStr for Fault {
                 "off-before" => Effect::OffBefore,
                 "off-after" => Effect::OffAfter,
                 "delay" => Effect::Delay,
+                "panic" => Effect::Panic,
                 _ => return None,
             };
             let call = call.parse().ok().filter(|call| *call > 0)?;
@@ -161,6 +164,7 @@ impl fmt::Display for Effect {
             Self::OffBefore => "off-before",
             Self::OffAfter => "off-after",
             Self::Delay => "delay",
+            Self::Panic => "panic",
         })
     }
 }
@@ -179,6 +183,7 @@ mod tests {
             Effect::OffBefore,
             Effect::OffAfter,
             Effect::Delay,
+            Effect::Panic,
         ] {
             let fault = Fault { operation: Operation::Commit, call: 7, effect };
             assert_eq!(format!("commit:7:{effect}").parse(), Ok(fault));
