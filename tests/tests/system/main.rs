@@ -15,6 +15,7 @@ mod disk_full;
 mod keys;
 mod kubernetes;
 mod leaks;
+mod limits;
 mod power;
 mod rpcs;
 mod serve;
