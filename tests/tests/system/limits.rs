@@ -418,7 +418,7 @@ async fn messages_are_taken_up_to_their_limit_and_refused_past_it() -> Result<()
     let (vault, reader) = vault(serve::server()?).await?;
     let client = vault.stranger()?;
     let login = async |length: usize| {
-        let request = coffer_client::proto::LoginBootstrapRequest { credential: "x".repeat(length), ..Default::default() };
+        let request = coffer_client::proto::LoginBootstrapRequest { credential: "x".repeat(length) };
         client.auth().login_bootstrap(request).await.err().context("it let somebody in")
     };
     // A tag, and a length of three bytes, come before the text.
