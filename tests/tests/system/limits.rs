@@ -1,7 +1,7 @@
 //! Callers that take more than their part, slowly or all at once: they are refused or let go, and others are answered.
 
-#[path = "limits/raw.rs"]
 mod raw;
+mod rules;
 
 use std::{
     net::Ipv4Addr,
