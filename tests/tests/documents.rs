@@ -71,7 +71,7 @@ fn constants(text: &str, folder: &'static str) -> Vec<Limit> {
         let public = line.split_once("const ").filter(|(before, _)| before.is_empty() || before.starts_with("pub"))?.1;
         let (name, rest) = public.split_once(": ")?;
         let (kind, expression) = rest.strip_suffix(';')?.split_once(" = ")?;
-        matches!(kind, "usize" | "u8" | "u16" | "u32" | "u64" | "Duration")
+        matches!(kind, "usize" | "u8" | "u16" | "u32" | "u64" | "i64" | "Duration")
             .then(|| (Limit { name: name.to_owned(), expression: expression.to_owned(), folder }, kind == "Duration"))
     };
     text.lines()

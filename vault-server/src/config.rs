@@ -11,8 +11,12 @@ use coffer_api::ConnectionLimits;
 use coffer_core::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, KEEPALIVE_INTERVAL, NEW_CONNECTIONS_PER_ADDRESS_MAX};
 use serde::Deserialize;
 
+use crate::files;
+
 /// Seconds that the server may go on accepting connections after it is told to stop.
 pub(crate) const DRAIN_DELAY_SECS_MAX: u64 = 300;
+/// Bytes in a configuration.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Connections that a configuration may allow: what Linux gives descriptors for, unless told otherwise.
 const CONNECTIONS_CONFIGURED_MAX: usize = 1_000_000;
 /// Seconds that a connection may be configured to be silent for.
@@ -230,7 +234,7 @@ pub(crate) enum LogFormat {
 impl Config {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = files::read_at_most(CONFIG_BYTES_MAX, path)?;
         let config: Self = toml::from_str(&text).with_context(|| format!("{} is not a configuration", path.display()))?;
         config.check()?;
         Ok(config)

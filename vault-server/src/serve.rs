@@ -160,9 +160,7 @@ async fn open_store(store: &config::Store) -> anyhow::Result<Arc<dyn Store>> {
         }
         config::Store::Etcd { endpoints, prefix, ca, certificate, key, faults } => {
             let read = |path: &Option<std::path::PathBuf>| {
-                path.as_ref()
-                    .map(|path| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display())))
-                    .transpose()
+                path.as_ref().map(|path| files::read_at_most(files::PEM_BYTES_MAX, path)).transpose()
             };
             let options = EtcdOptions {
                 endpoints: endpoints.clone(),
