@@ -110,6 +110,9 @@ fn worth(expression: &str, folder: &str, limits: &[Limit]) -> Option<u128> {
     if let Some((left, right)) = expression.split_once(" - ") {
         return of(left)?.checked_sub(of(right)?);
     }
+    if let Some((left, right)) = expression.split_once(" / ") {
+        return of(left)?.checked_div(of(right)?);
+    }
     if let Some((left, right)) = expression.split_once("<<") {
         return of(left)?.checked_shl(u32::try_from(of(right)?).ok()?);
     }
