@@ -131,8 +131,8 @@ fn default_prefix() -> String {
 pub(crate) struct Limits {
     /// Connections over TLS at once.
     pub(crate) connections: usize,
-    /// Connections at once from one address.
-    pub(crate) connections_per_address: usize,
+    /// Connections at once from one address; none for a quarter of all.
+    pub(crate) connections_per_address: Option<usize>,
     /// New connections a second from one address.
     pub(crate) new_connections_per_address: u32,
     /// Seconds that a connection may be silent before it is asked whether it lives.
@@ -143,7 +143,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS_MAX,
-            connections_per_address: CONNECTIONS_PER_ADDRESS_MAX,
+            connections_per_address: None,
             new_connections_per_address: NEW_CONNECTIONS_PER_ADDRESS_MAX,
             keepalive_secs: KEEPALIVE_INTERVAL.as_secs(),
         }
@@ -155,7 +155,7 @@ impl Limits {
         if !(1..=CONNECTIONS_CONFIGURED_MAX).contains(&self.connections) {
             bail!("limits.connections: 1 to {CONNECTIONS_CONFIGURED_MAX}");
         }
-        if self.connections_per_address == 0 {
+        if self.connections_per_address == Some(0) {
             bail!("limits.connections_per_address: at least 1");
         }
         if self.new_connections_per_address == 0 {
@@ -170,15 +170,18 @@ impl Limits {
     /// What holds where the process may have so many descriptors.
     pub(crate) fn connections(&self, descriptors: u64) -> ConnectionLimits {
         let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT).max(1);
+        let connections = self.connections.min(room);
         ConnectionLimits {
-            connections: self.connections.min(room),
-            per_address: self.connections_per_address,
+            connections,
+            per_address: self.connections_per_address.unwrap_or(connections / ADDRESS_PART).max(1),
             new_per_address_per_sec: self.new_connections_per_address,
             keepalive: Duration::from_secs(self.keepalive_secs),
         }
     }
 }
 
+/// The part of all connections that one address may have, unless that is configured: one in so many.
+const ADDRESS_PART: usize = CONNECTIONS_MAX / CONNECTIONS_PER_ADDRESS_MAX;
 /// Descriptors for everything but connections: files of store and log, metrics, clusters.
 const DESCRIPTORS_KEPT: usize = 512;
 
@@ -341,9 +344,12 @@ mod tests {
     #[test]
     fn there_are_no_more_connections_than_descriptors() {
         let limits = Limits::default();
-        assert_eq!(limits.connections(1 << 20).connections, CONNECTIONS_MAX);
-        assert_eq!(limits.connections(1_024).connections, 512);
-        assert_eq!(limits.connections(10).connections, 1);
+        let of = |descriptors| limits.connections(descriptors);
+        assert_eq!((of(1 << 20).connections, of(1 << 20).per_address), (CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX));
+        assert_eq!((of(1_024).connections, of(1_024).per_address), (512, 128));
+        assert_eq!((of(10).connections, of(10).per_address), (1, 1));
+        let configured = Limits { connections_per_address: Some(7), ..limits };
+        assert_eq!(configured.connections(1_024).per_address, 7);
     }
 
     #[test]
