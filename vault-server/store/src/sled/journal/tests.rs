@@ -5,7 +5,8 @@ use super::{FILES, Frame, GROWTH_BYTES, Head, Journal, OpenError, Revision, Writ
 /// What the write of a revision is here: every third one deletes.
 fn written(revision: u64) -> (Vec<u8>, Written) {
     let value = vec![u8::try_from(revision % 251).unwrap(); usize::try_from(revision * 97 % 6_000).unwrap()];
-    let value = (revision % 3 != 0).then(|| (Head::new(revision, Revision(revision), 0, &value).unwrap(), value.into()));
+    let value =
+        (!revision.is_multiple_of(3)).then(|| (Head::new(revision, Revision(revision), 0, &value).unwrap(), value.into()));
     (format!("key-{revision}").into_bytes(), Written { revision: Revision(revision), value })
 }
 
