@@ -184,6 +184,12 @@ pub const ADVICE: &[Advice] = &[
         "try again; the server's log says more",
     ),
     advice(
+        "DISK_FULL",
+        Exit::Unavailable,
+        "where nothing can be recorded nothing is answered; what was acknowledged is safe",
+        "on the server's machine: make room (df shows where it is missing), then restart coffer-server",
+    ),
+    advice(
         "CORRUPT",
         Exit::Failed,
         "stored data do not open: moved, changed or damaged",

@@ -1,7 +1,8 @@
 //! Makes the connections of a channel: TLS 1.3 over TCP, or a local socket.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -164,11 +165,13 @@ impl Target {
 /// Reads the certificates of a bundle. One that cannot be read does not hide the others' fault: all must be good.
 fn read_bundle(path: &Path) -> Result<RootCertStore, Error> {
     let refuse = |why: String| Error::config(format!("the CA bundle {} {why}", path.display()));
-    let length = fs::metadata(path).map_err(|error| refuse(format!("cannot be read: {error}")))?.len();
-    if length > CA_BUNDLE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    let open = fs::File::open(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    // What counts is what is read: a device says that it has no bytes, and gives them without end.
+    let read = open.take(CA_BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    if read.map_err(|error| refuse(format!("cannot be read: {error}")))? as u64 > CA_BUNDLE_BYTES_MAX {
         return Err(refuse(format!("is larger than {CA_BUNDLE_BYTES_MAX} bytes")));
     }
-    let bytes = fs::read(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
         let certificate = certificate.map_err(|_| refuse("is not PEM".to_owned()))?;
@@ -177,5 +180,31 @@ fn read_bundle(path: &Path) -> Result<RootCertStore, Error> {
     match roots.is_empty() {
         true => Err(refuse("has no certificate in it (BEGIN CERTIFICATE)".to_owned())),
         false => Ok(roots),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_read_up_to_its_limit_and_refused_past_it() {
+        let limit = usize::try_from(CA_BUNDLE_BYTES_MAX).unwrap();
+        let pem = Identity::generate()
+            .unwrap()
+            .to_pem()
+            .expose()
+            .split_inclusive("-----END CERTIFICATE-----\n")
+            .next()
+            .unwrap()
+            .to_owned();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |bytes: usize| {
+            fs::write(file.path(), pem.clone() + &"\n".repeat(bytes - pem.len())).unwrap();
+            read_bundle(file.path()).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(limit), Ok(()));
+        assert!(read(limit + 1).unwrap_err().contains("is larger than 1048576 bytes"));
+        assert!(read_bundle(Path::new("/dev/zero")).unwrap_err().to_string().contains("is larger than"));
     }
 }

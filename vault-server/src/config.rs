@@ -3,13 +3,24 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
+use coffer_api::ConnectionLimits;
+use coffer_core::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, KEEPALIVE_INTERVAL, NEW_CONNECTIONS_PER_ADDRESS_MAX};
 use serde::Deserialize;
+
+use crate::files;
 
 /// Seconds that the server may go on accepting connections after it is told to stop.
 pub(crate) const DRAIN_DELAY_SECS_MAX: u64 = 300;
+/// Bytes in a configuration.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Connections that a configuration may allow: what Linux gives descriptors for, unless told otherwise.
+const CONNECTIONS_CONFIGURED_MAX: usize = 1_000_000;
+/// Seconds that a connection may be configured to be silent for.
+const KEEPALIVE_SECS_MAX: u64 = 3_600;
 
 /// What the server is told.
 #[derive(Debug, Deserialize)]
@@ -30,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     #[serde(default)]
     pub(crate) metrics: Metrics,
+    #[serde(default)]
+    pub(crate) limits: Limits,
     /// Seconds between the word to stop and the end of accepting connections: for whoever routes to this server to hear
     /// that it is not ready any more.
     #[serde(default)]
@@ -112,6 +125,66 @@ fn default_prefix() -> String {
     "/coffer/".to_owned()
 }
 
+/// Limits that depend on how large the installation is; docs/limits.md has the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Connections over TLS at once.
+    pub(crate) connections: usize,
+    /// Connections at once from one address; none for a quarter of all.
+    pub(crate) connections_per_address: Option<usize>,
+    /// New connections a second from one address.
+    pub(crate) new_connections_per_address: u32,
+    /// Seconds that a connection may be silent before it is asked whether it lives.
+    pub(crate) keepalive_secs: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS_MAX,
+            connections_per_address: None,
+            new_connections_per_address: NEW_CONNECTIONS_PER_ADDRESS_MAX,
+            keepalive_secs: KEEPALIVE_INTERVAL.as_secs(),
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> anyhow::Result<()> {
+        if !(1..=CONNECTIONS_CONFIGURED_MAX).contains(&self.connections) {
+            bail!("limits.connections: 1 to {CONNECTIONS_CONFIGURED_MAX}");
+        }
+        if self.connections_per_address == Some(0) {
+            bail!("limits.connections_per_address: at least 1");
+        }
+        if self.new_connections_per_address == 0 {
+            bail!("limits.new_connections_per_address: at least 1");
+        }
+        if !(1..=KEEPALIVE_SECS_MAX).contains(&self.keepalive_secs) {
+            bail!("limits.keepalive_secs: 1 to {KEEPALIVE_SECS_MAX}");
+        }
+        Ok(())
+    }
+
+    /// What holds where the process may have so many descriptors.
+    pub(crate) fn connections(&self, descriptors: u64) -> ConnectionLimits {
+        let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT).max(1);
+        let connections = self.connections.min(room);
+        ConnectionLimits {
+            connections,
+            per_address: self.connections_per_address.unwrap_or(connections / ADDRESS_PART).max(1),
+            new_per_address_per_sec: self.new_connections_per_address,
+            keepalive: Duration::from_secs(self.keepalive_secs),
+        }
+    }
+}
+
+/// The part of all connections that one address may have, unless that is configured: one in so many.
+const ADDRESS_PART: usize = CONNECTIONS_MAX / CONNECTIONS_PER_ADDRESS_MAX;
+/// Descriptors for everything but connections: files of store and log, metrics, clusters.
+const DESCRIPTORS_KEPT: usize = 512;
+
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Audit {
@@ -164,7 +237,7 @@ pub(crate) enum LogFormat {
 impl Config {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = files::read_at_most(CONFIG_BYTES_MAX, path)?;
         let config: Self = toml::from_str(&text).with_context(|| format!("{} is not a configuration", path.display()))?;
         config.check()?;
         Ok(config)
@@ -178,6 +251,7 @@ impl Config {
         if self.drain_delay_secs > DRAIN_DELAY_SECS_MAX {
             bail!("drain_delay_secs: 0 to {DRAIN_DELAY_SECS_MAX}");
         }
+        self.limits.check()?;
         match (&self.tls.directory, &self.tls.certificate, &self.tls.key) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(()),
             _ => bail!("tls: give either 'directory', or 'certificate' and 'key'"),
@@ -196,6 +270,7 @@ impl Config {
             ("seal", self.seal != other.seal),
             ("log.format", self.log.format != other.log.format),
             ("metrics", self.metrics != other.metrics),
+            ("limits", self.limits != other.limits),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
@@ -246,6 +321,35 @@ mod tests {
         let both = MINIMAL.replace("[tls]", "[tls]\ncertificate = \"a\"");
         assert!(parse(&both).is_err());
         assert!(parse(&format!("node = \"a b\"\n{MINIMAL}")).is_err());
+    }
+
+    #[test]
+    fn limits_are_as_usual_unless_written_and_refused_where_nothing_could_work() {
+        let limits = |text: &str| parse(&format!("{MINIMAL}[limits]\n{text}")).map(|config| config.limits);
+        assert_eq!(limits("").unwrap(), Limits::default());
+        assert_eq!(limits("connections = 1000000\nkeepalive_secs = 3600").unwrap().connections, 1_000_000);
+        for wrong in [
+            "connections = 0",
+            "connections = 1000001",
+            "connections_per_address = 0",
+            "new_connections_per_address = 0",
+            "keepalive_secs = 0",
+            "keepalive_secs = 3601",
+            "streams = 1",
+        ] {
+            assert!(limits(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn there_are_no_more_connections_than_descriptors() {
+        let limits = Limits::default();
+        let of = |descriptors| limits.connections(descriptors);
+        assert_eq!((of(1 << 20).connections, of(1 << 20).per_address), (CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX));
+        assert_eq!((of(1_024).connections, of(1_024).per_address), (512, 128));
+        assert_eq!((of(10).connections, of(10).per_address), (1, 1));
+        let configured = Limits { connections_per_address: Some(7), ..limits };
+        assert_eq!(configured.connections(1_024).per_address, 7);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Small files with something in them that opens something.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
@@ -13,6 +13,8 @@ use coffer_secret::{SecretArray, SecretString};
 
 /// Bytes in such a file.
 const FILE_BYTES_MAX: u64 = 4_096;
+/// Bytes in a file of certificates, or of a key, PEM.
+pub(crate) const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// A token: the file's text without white space at its ends.
 pub(crate) fn read_token(path: &Path) -> anyhow::Result<SecretString> {
@@ -29,14 +31,23 @@ pub(crate) fn read_key(path: &Path) -> anyhow::Result<Key> {
 
 fn read(path: &Path) -> anyhow::Result<SecretString> {
     let metadata = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    if metadata.len() > FILE_BYTES_MAX {
-        bail!("{} is too long to hold a key or a token", path.display());
-    }
     if metadata.permissions().mode() & 0o007 != 0 {
         bail!("{} can be read by everybody: take the rights of others away (chmod o= {0})", path.display());
     }
-    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(SecretString::from(text))
+    read_at_most(FILE_BYTES_MAX, path).map(SecretString::from)
+}
+
+/// Reads a file's text. What counts is what is read: a device says that it has no bytes, and gives them without end.
+pub(crate) fn read_at_most(bytes_max: u64, path: &Path) -> anyhow::Result<String> {
+    // With room for all of it: a text that grew would leave copies behind.
+    let room = usize::try_from(bytes_max.min(FILE_BYTES_MAX)).unwrap_or_default().saturating_add(1);
+    let mut text = String::with_capacity(room);
+    let read = File::open(path).and_then(|file| file.take(bytes_max.saturating_add(1)).read_to_string(&mut text));
+    let read = read.with_context(|| format!("{} cannot be read", path.display()))?;
+    if u64::try_from(read).map_or(true, |read| read > bytes_max) {
+        bail!("{} is larger than {bytes_max} bytes", path.display());
+    }
+    Ok(text)
 }
 
 /// Writes a file anew, whole or not at all, for its owner alone where `mode` says so.
@@ -52,4 +63,20 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> 
         fs::rename(&new, path)
     };
     write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit_and_refused_past_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (bytes, good) in [(100, true), (101, false)] {
+            fs::write(file.path(), "x".repeat(bytes)).unwrap();
+            assert_eq!(read_at_most(100, file.path()).is_ok(), good, "{bytes}");
+        }
+        let error = read_at_most(PEM_BYTES_MAX, Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(error, "/dev/zero is larger than 1048576 bytes");
+    }
 }

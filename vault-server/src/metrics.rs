@@ -94,9 +94,15 @@ impl Sources {
         for (name, help, value) in gauges {
             out.one(name, help, value as f64)?;
         }
+        let refused = [
+            ([("cause", "all")], metrics.connections_refused.count()),
+            ([("cause", "address")], metrics.connections_refused_by_address.count()),
+        ];
+        out.counter("coffer_connections_refused", "Connections closed before their handshake, being too many", refused)?;
         let failed = [
             ([("cause", "failed")], metrics.handshakes_failed.count()),
             ([("cause", "timeout")], metrics.handshakes_timed_out.count()),
+            ([("cause", "displaced")], metrics.handshakes_displaced.count()),
         ];
         out.counter("coffer_tls_handshakes_failed", "TLS handshakes that came to nothing", failed)?;
         let logins = LoginMethod::ALL.into_iter().flat_map(|method| {

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use coffer_api::{Api, ApiConfig, listen, tls};
+use coffer_api::{Api, ApiConfig, ConnectionLimits, listen, tls};
 use coffer_core::clock::Clock;
 use coffer_store::{
     Store,
@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Config},
-    files,
+    files, hardening,
     log::LogFilter,
     metered::{Metered, StoreMetrics},
     metrics::{Metrics, Sources},
@@ -60,7 +60,8 @@ pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow
     let address = listener.local_addr()?;
     let local = config.listen.socket.as_deref().map(bind_local).transpose()?;
 
-    let over_tls = listen::serve_tls(&api, listener, tls::server_config(Arc::clone(&certificate))?, &tasks, stop.clone());
+    let tls = (tls::server_config(Arc::clone(&certificate))?, connection_limits(&config.limits));
+    let over_tls = listen::serve_tls(&api, listener, tls, &tasks, stop.clone());
     let over_socket = async {
         match local {
             Some(local) => listen::serve_local(&api, local, &tasks, stop.clone()).await,
@@ -115,6 +116,20 @@ async fn finish<T, E>(serving: impl Future<Output = Result<T, E>>, vault: &Vault
     }
 }
 
+fn connection_limits(limits: &config::Limits) -> ConnectionLimits {
+    let descriptors = hardening::raise_descriptors();
+    let allowed = limits.connections(descriptors);
+    if allowed.connections < limits.connections {
+        tracing::warn!(
+            configured = limits.connections,
+            allowed = allowed.connections,
+            descriptors,
+            "the process may not have as many descriptors as limits.connections needs: raise RLIMIT_NOFILE (ulimit -Hn)"
+        );
+    }
+    allowed
+}
+
 fn vault_config(config: &Config) -> anyhow::Result<VaultConfig> {
     let static_keys = match &config.seal {
         config::Seal::Shamir => None,
@@ -152,9 +167,7 @@ async fn open_store(store: &config::Store) -> anyhow::Result<Arc<dyn Store>> {
         }
         config::Store::Etcd { endpoints, prefix, ca, certificate, key, faults } => {
             let read = |path: &Option<std::path::PathBuf>| {
-                path.as_ref()
-                    .map(|path| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display())))
-                    .transpose()
+                path.as_ref().map(|path| files::read_at_most(files::PEM_BYTES_MAX, path)).transpose()
             };
             let options = EtcdOptions {
                 endpoints: endpoints.clone(),

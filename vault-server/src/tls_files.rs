@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -36,8 +36,8 @@ pub(crate) fn load(tls: &Tls) -> anyhow::Result<Pair> {
     }
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    files::read_at_most(files::PEM_BYTES_MAX, path).map(String::into_bytes)
 }
 
 fn make(directory: &Path, names: &[String]) -> anyhow::Result<Pair> {

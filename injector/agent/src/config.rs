@@ -4,7 +4,9 @@ mod raw;
 mod secret;
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::File,
+    io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -129,11 +131,7 @@ impl Config {
             place: Some(Place { file: file.clone(), line: None }),
             message: format!("{why}: --config must name a readable TOML file"),
         };
-        let length = fs::metadata(file).map_err(|error| refuse(error.to_string()))?.len();
-        if length > CONFIG_BYTES_MAX {
-            return Err(refuse(format!("larger than {CONFIG_BYTES_MAX} bytes")));
-        }
-        let text = fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
+        let text = read_at_most(CONFIG_BYTES_MAX, file).map_err(refuse)?;
         Self::parse(file, &text, flags)
     }
 
@@ -187,6 +185,17 @@ impl Config {
             probe_listen: flags.probe_listen.or(raw.sidecar.probe_listen),
             log_level: flags.log_level.or(raw.log_level).unwrap_or(Level::Info),
         })
+    }
+}
+
+/// Reads a file's text. What counts is what is read: a device says that it has no bytes, and gives them without end.
+fn read_at_most(bytes_max: u64, file: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let open = File::open(file).map_err(|error| error.to_string())?;
+    let read = open.take(bytes_max.saturating_add(1)).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    match u64::try_from(read).is_ok_and(|read| read <= bytes_max) {
+        true => Ok(text),
+        false => Err(format!("larger than {bytes_max} bytes")),
     }
 }
 

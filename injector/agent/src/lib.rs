@@ -15,6 +15,8 @@ mod health;
 mod init;
 mod notify;
 mod output;
+#[doc(hidden)]
+pub mod reading;
 mod refusal;
 mod render;
 mod sidecar;

@@ -12,7 +12,7 @@ use coffer_secret::SecretBytes;
 use crate::config::{Format, SecretFile, Source};
 
 /// Bytes in a file.
-pub(crate) const FILE_BYTES_MAX: usize = 4 << 20;
+pub const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// Why a file cannot be made of its secrets. Names fields, never values.
 #[derive(Debug, thiserror::Error)]

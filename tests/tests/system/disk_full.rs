@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use coffer_client::Error;
+use coffer_client::{Error, proto::GetSecretMetadataRequest};
 use coffer_tests::issuer::Pod;
 
 use crate::{
@@ -15,6 +15,14 @@ use crate::{
 const ROOM_BYTES: [u64; 6] = [0, 100, 700, 3_000, 9_000, 40_000];
 /// Writes that are tried, at most: the last of the rooms is full long before.
 const WRITES_MAX: u64 = 200;
+
+/// Whoever reads it knows what to do, and a program that it may come again.
+fn says_that_the_disk_is_full(error: &Error) -> Result<()> {
+    let detail = error.detail();
+    ensure!(detail.reason == "DISK_FULL" && detail.retryable && matches!(error, Error::Unavailable(_)), "{error:?}");
+    ensure!(detail.message.contains("full") && detail.message.contains("restart the server"), "{error:?}");
+    Ok(())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_after_a_restart_everything_acknowledged_is_there() -> Result<()> {
@@ -43,10 +51,14 @@ async fn a_full_disk_refuses_and_after_a_restart_everything_acknowledged_is_ther
             }
         }
         let refusal = refusal.with_context(|| format!("{room} bytes: {WRITES_MAX} writes, and none was refused"))?;
-        ensure!(!refusal.detail().message.is_empty(), "{refusal:?}");
+        says_that_the_disk_is_full(&refusal).with_context(|| format!("{room} bytes"))?;
         println!("{room} bytes: {refusal}");
         let again = admin.kv().put_secret(secret(path, "value", "never")).await;
-        ensure!(again.is_err(), "{room} bytes: the disk is still full, and a write was acknowledged");
+        let again = again.err().with_context(|| format!("{room} bytes: the disk is still full, and a write was acknowledged"))?;
+        says_that_the_disk_is_full(&again.into()).with_context(|| format!("{room} bytes, once more"))?;
+        let read = admin.kv().get_secret_metadata(GetSecretMetadataRequest { path: path.to_owned() }).await;
+        let read = read.err().with_context(|| format!("{room} bytes: a read was answered that cannot be recorded"))?;
+        says_that_the_disk_is_full(&read.into()).with_context(|| format!("{room} bytes, a read"))?;
         let log = vault.server.log()?;
         ensure!(log.contains("No space left on device"), "{room} bytes: the log does not say why:\n{log}");
 

@@ -16,6 +16,7 @@ mod disk_full;
 mod keys;
 mod kubernetes;
 mod leaks;
+mod limits;
 mod memory;
 mod peers;
 mod power;

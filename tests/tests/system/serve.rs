@@ -21,18 +21,18 @@ use crate::vault::{ADMIN, Vault, secret};
 const PATH: &str = "kv/serve/secret";
 
 /// A server with a port for metrics.
-fn server() -> Result<Server> {
+pub(crate) fn server() -> Result<Server> {
     let server = Server::new(Programs::built()?)?.with("log", "level", "info");
     let file = server.folder().join("metrics-address");
     Ok(server.with("metrics", "listen", "127.0.0.1:0").with("metrics", "address_file", file.display().to_string()))
 }
 
-fn web(server: &Server) -> Result<SocketAddr> {
+pub(crate) fn web(server: &Server) -> Result<SocketAddr> {
     Ok(fs::read_to_string(server.folder().join("metrics-address"))?.parse()?)
 }
 
 /// A GET over plain HTTP: status and body.
-fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
 }
 
@@ -47,7 +47,7 @@ fn ask(address: SocketAddr, request: &str) -> Result<(u16, String)> {
 }
 
 /// Every sample by its name and labels, and every family with its type.
-fn parse(text: &str) -> Result<(BTreeMap<String, f64>, BTreeMap<String, String>)> {
+pub(crate) fn parse(text: &str) -> Result<(BTreeMap<String, f64>, BTreeMap<String, String>)> {
     let (mut samples, mut families) = (BTreeMap::new(), BTreeMap::new());
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {

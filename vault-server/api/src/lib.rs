@@ -4,6 +4,9 @@
 //! with what it needs; the files of `services` hold only what is particular to each. [`listen`] and [`tls`] accept
 //! connections.
 
+mod callers;
+mod handshakes;
+mod intake;
 pub mod listen;
 pub mod metrics;
 mod observe;
@@ -16,4 +19,5 @@ mod status;
 mod strangers;
 pub mod tls;
 
+pub use callers::ConnectionLimits;
 pub use services::{Api, ApiConfig, Health};

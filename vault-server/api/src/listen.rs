@@ -1,12 +1,21 @@
 //! Accepting connections: over TLS from anywhere, and over a local socket.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use coffer_core::limits::{
+    CONNECTION_WINDOW_BYTES, FAULTY_STREAMS_MAX, FRAME_BYTES_MAX, HANDSHAKE_TIME_MAX, HEADER_BYTES_MAX, KEEPALIVE_INTERVAL,
+    KEEPALIVE_TIME_MAX, RESET_STREAMS_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
+};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -15,28 +24,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 
 use crate::{
-    Api,
+    Api, ConnectionLimits,
+    callers::{Callers, Place, Refusal},
+    handshakes::{Handshake, Handshakes},
+    intake::Intake,
     metrics::Metrics,
     observe::Observe,
-    peer::{Connection, Local, Open, Peer, Tls},
+    peer::{Caller, Connection, Guard, Local, Open, Peer, Tls},
 };
 
-/// Connections over TLS at once; more wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 16_384;
-/// TLS handshakes at once.
-pub const HANDSHAKES_MAX: usize = 256;
-/// How long a TLS handshake may take.
-pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// Requests at once on a connection.
-pub const STREAMS_MAX: u32 = 128;
-/// Bytes of a request's headers.
-pub const HEADER_BYTES_MAX: u32 = 16 << 10;
-/// How often a silent connection is asked whether it lives.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the answer to that may take.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Accepted connections that wait for the server to take them.
 const ACCEPTED_MAX: usize = 64;
+/// How often the log says that connections are refused.
+const REFUSALS_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// Serves the API over TLS until `stop`, and then until the requests under way are answered.
 ///
@@ -45,7 +45,7 @@ const ACCEPTED_MAX: usize = 64;
 pub async fn serve_tls(
     api: &Api,
     listener: TcpListener,
-    tls: ServerConfig,
+    (tls, limits): (ServerConfig, ConnectionLimits),
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -56,9 +56,11 @@ pub async fn serve_tls(
         sender,
         tasks: tasks.clone(),
         metrics: Arc::clone(api.metrics()),
+        callers: Callers::new(limits),
+        handshakes: Handshakes::default(),
     };
     tasks.spawn(accepting.run(stop.clone()));
-    serve(api, receiver, stop).await
+    serve(api, receiver, limits.keepalive, stop).await
 }
 
 /// Serves the API over a local socket until `stop`, and then until the requests under way are answered.
@@ -73,21 +75,27 @@ pub async fn serve_local(
 ) -> Result<(), tonic::transport::Error> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
     tasks.spawn(accept_local(listener, sender, stop.clone()));
-    serve(api, receiver, stop).await
+    serve(api, receiver, KEEPALIVE_INTERVAL, stop).await
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     api: &Api,
     connections: mpsc::Receiver<io::Result<Connection<S>>>,
+    keepalive: Duration,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .tcp_nodelay(true)
-        .layer(Observe(Arc::clone(api.metrics())));
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+        .http2_max_local_error_reset_streams(Some(FAULTY_STREAMS_MAX))
+        .http2_keepalive_interval(Some(keepalive))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIME_MAX))
+        .layer(Observe(Arc::clone(api.metrics())))
+        .layer(Intake::new(api));
     let connections = ReceiverStream::new(connections);
     api.add_to(server).serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await
 }
@@ -99,35 +107,28 @@ struct Accepting {
     sender: mpsc::Sender<io::Result<Tls>>,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
+    callers: Arc<Callers>,
+    handshakes: Handshakes,
 }
 
 impl Accepting {
     async fn run(self, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let mut refusals = Refusals::default();
         loop {
-            let accept = async {
-                let place = Arc::clone(&places).acquire_owned().await.ok()?;
-                let handshake = Arc::clone(&handshakes).acquire_owned().await.ok()?;
-                Some((place, handshake, self.listener.accept().await))
-            };
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = accept => accepted,
+                accepted = self.listener.accept() => accepted,
             };
-            let Some((place, handshake, accepted)) = accepted else { return };
             match accepted {
-                Ok((stream, address)) => {
-                    let (acceptor, sender, metrics) = (self.acceptor.clone(), self.sender.clone(), Arc::clone(&self.metrics));
-                    self.tasks.spawn(async move {
-                        let connection = shake_hands(acceptor, stream, (address, place), &metrics).await;
-                        drop(handshake);
-                        if let Some(connection) = connection {
-                            // A server that takes no more connections is ending: this one ends with it.
-                            drop(sender.send(Ok(connection)).await);
-                        }
-                    });
-                }
+                Ok((stream, address)) => match self.callers.admit(address.ip(), Instant::now()) {
+                    Ok(place) => self.begin(stream, address, place),
+                    Err(refusal) => {
+                        // Without a farewell, which would have to be kept until it is taken.
+                        drop(stream.set_zero_linger());
+                        drop(stream);
+                        refusals.add(refusal, address, &self.metrics);
+                    }
+                },
                 Err(error) => {
                     // Out of descriptors, most likely: taking a breath lets some be closed.
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -136,23 +137,42 @@ impl Accepting {
             }
         }
     }
+
+    /// Shakes hands, and hands the connection on.
+    fn begin(&self, stream: TcpStream, address: SocketAddr, place: Arc<Place>) {
+        let (acceptor, sender, metrics) = (self.acceptor.clone(), self.sender.clone(), Arc::clone(&self.metrics));
+        let handshake = self.handshakes.begin(address.ip());
+        self.tasks.spawn(async move {
+            if let Some(connection) = shake_hands(acceptor, stream, handshake, (address, place), &metrics).await {
+                // A server that takes no more connections is ending: this one ends with it.
+                drop(sender.send(Ok(connection)).await);
+            }
+        });
+    }
 }
 
 async fn shake_hands(
     acceptor: TlsAcceptor,
     stream: TcpStream,
-    (address, place): (SocketAddr, OwnedSemaphorePermit),
+    handshake: Handshake,
+    (address, place): (SocketAddr, Arc<Place>),
     metrics: &Arc<Metrics>,
 ) -> Option<Tls> {
     stream.set_nodelay(true).ok()?;
-    match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let peer = Peer::of_tls(&stream, address);
-            Some(Connection { stream, peer, _place: Some(place), _open: Some(Open::new(metrics)) })
+    match timeout(HANDSHAKE_TIME_MAX, handshake.run(acceptor.accept(stream))).await {
+        Ok(Some(Ok(stream))) => {
+            let (peer, guard) = (Peer::of_tls(&stream, address), Some(Guard::new(&place)));
+            let caller = Caller { peer, place: Some(place) };
+            Some(Connection { stream, caller, guard, _open: Some(Open::new(metrics)) })
         }
-        Ok(Err(error)) => {
+        Ok(Some(Err(error))) => {
             metrics.handshakes_failed.add_one();
             tracing::debug!(%address, %error, "a TLS handshake failed");
+            None
+        }
+        Ok(None) => {
+            metrics.handshakes_displaced.add_one();
+            tracing::debug!(%address, "a TLS handshake was ended for a newer one");
             None
         }
         Err(_) => {
@@ -163,7 +183,39 @@ async fn shake_hands(
     }
 }
 
+/// Refused connections, as the log is told of them: now and then, however many there are.
+#[derive(Default)]
+struct Refusals {
+    said: Option<Instant>,
+    since: u64,
+}
+
+impl Refusals {
+    fn add(&mut self, refusal: Refusal, address: SocketAddr, metrics: &Metrics) {
+        let why = match refusal {
+            Refusal::All => {
+                metrics.connections_refused.add_one();
+                "there are as many as limits.connections allows"
+            }
+            Refusal::Address => {
+                metrics.connections_refused_by_address.add_one();
+                "there are as many from the address as limits.connections_per_address allows"
+            }
+            Refusal::Rate => {
+                metrics.connections_refused_by_address.add_one();
+                "more come from the address than limits.new_connections_per_address allows"
+            }
+        };
+        self.since += 1;
+        if self.said.is_none_or(|said| said.elapsed() >= REFUSALS_SAID_EVERY) {
+            tracing::warn!(%address, why, refused = self.since, "connections are refused");
+            (self.said, self.since) = (Some(Instant::now()), 0);
+        }
+    }
+}
+
 async fn accept_local(listener: UnixListener, sender: mpsc::Sender<io::Result<Local>>, stop: CancellationToken) {
+    let caller = Caller { peer: Peer::LOCAL, place: None };
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -171,7 +223,7 @@ async fn accept_local(listener: UnixListener, sender: mpsc::Sender<io::Result<Lo
         };
         match accepted {
             Ok((stream, _)) => {
-                if sender.send(Ok(Connection { stream, peer: Peer::LOCAL, _place: None, _open: None })).await.is_err() {
+                if sender.send(Ok(Connection { stream, caller: caller.clone(), guard: None, _open: None })).await.is_err() {
                     return;
                 }
             }

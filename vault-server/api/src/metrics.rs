@@ -102,6 +102,12 @@ pub struct Metrics {
     pub requests_in_flight: Counter,
     /// Connections over TLS that are open.
     pub connections: Counter,
+    /// Connections closed before their handshake, since there were too many in all.
+    pub connections_refused: Counter,
+    /// Those closed since there were too many from their address, or too many came from it at once.
+    pub connections_refused_by_address: Counter,
+    /// TLS handshakes that were ended for others.
+    pub handshakes_displaced: Counter,
     /// TLS handshakes that failed.
     pub handshakes_failed: Counter,
     /// TLS handshakes that took too long.
@@ -133,6 +139,9 @@ impl Default for Metrics {
             logins: Default::default(),
             requests_in_flight: Counter::default(),
             connections: Counter::default(),
+            connections_refused: Counter::default(),
+            connections_refused_by_address: Counter::default(),
+            handshakes_displaced: Counter::default(),
             handshakes_failed: Counter::default(),
             handshakes_timed_out: Counter::default(),
         }

@@ -121,7 +121,7 @@ impl UnderWay {
         let code = crate::metrics::code_name(code);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // A request that finds the vault sealed fails by no fault: whoever sealed it knows.
-        if matches!(reason, "INTERNAL" | "CORRUPT" | "UNAVAILABLE") || reason.is_empty() && code == "INTERNAL" {
+        if matches!(reason, "INTERNAL" | "CORRUPT" | "UNAVAILABLE" | "DISK_FULL") || reason.is_empty() && code == "INTERNAL" {
             let rpc = Metrics::name(self.place);
             tracing::error!(
                 rpc,

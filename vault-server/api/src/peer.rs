@@ -2,19 +2,23 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
 };
 
+use coffer_core::limits::HANDSHAKE_TIME_MAX;
 use coffer_crypto::hash;
 use tokio::{
     net::{TcpStream, UnixStream},
-    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::metrics::Metrics;
+use crate::{callers::Place, metrics::Metrics};
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +45,49 @@ impl Peer {
     pub(crate) const LOCAL: Self = Self { key: None, address: None, local: true };
 }
 
-/// A connection with its peer, for tonic to hand to every request on it.
+/// Who sent a request, and its connection's place among the callers; none on the local socket.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) peer: Peer,
+    pub(crate) place: Option<Arc<Place>>,
+}
+
+/// A connection with its caller, for tonic to hand to every request on it.
 pub(crate) struct Connection<S> {
     pub(crate) stream: S,
-    pub(crate) peer: Peer,
-    /// The place it takes among the connections there may be, until it ends.
-    pub(crate) _place: Option<OwnedSemaphorePermit>,
+    pub(crate) caller: Caller,
+    /// What ends it where its caller stands still; none on the local socket.
+    pub(crate) guard: Option<Guard>,
     /// Counts it for as long as it is open.
     pub(crate) _open: Option<Open>,
+}
+
+/// Bytes that an HTTP/2 client begins with.
+const PREFACE_BYTES: usize = 24;
+
+/// Ends a connection whose caller does not begin to speak HTTP/2, or takes nothing of its answers. Whether one lives that
+/// says nothing later on is asked by HTTP/2 itself.
+pub(crate) struct Guard {
+    place: Arc<Place>,
+    look: Pin<Box<Sleep>>,
+    read: usize,
+}
+
+impl Guard {
+    pub(crate) fn new(place: &Arc<Place>) -> Self {
+        Self { place: Arc::clone(place), look: Box::pin(sleep(HANDSHAKE_TIME_MAX)), read: 0 }
+    }
+
+    /// Ready where the connection is to end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.look.as_mut().poll(context).is_ready() {
+            if self.read < PREFACE_BYTES || self.place.is_stuck(Instant::now()) {
+                return Poll::Ready(());
+            }
+            self.look.as_mut().reset(tokio::time::Instant::now() + HANDSHAKE_TIME_MAX);
+        }
+        Poll::Pending
+    }
 }
 
 /// A connection that is open, for the metrics.
@@ -68,10 +107,10 @@ impl Drop for Open {
 }
 
 impl<S> Connected for Connection<S> {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> Peer {
-        self.peer
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
     }
 }
 
@@ -91,7 +130,16 @@ mod io {
 
     impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_read(context, buffer)
+            let this = &mut *self;
+            if this.guard.as_mut().is_some_and(|guard| guard.poll(context).is_ready()) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            let before = buffer.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+            if let Some(guard) = &mut this.guard {
+                guard.read = guard.read.saturating_add(buffer.filled().len() - before);
+            }
+            read
         }
     }
 

@@ -12,14 +12,16 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
-use coffer_core::{action::Action, clock::Timestamp, id::RequestId, path::Path, policy::Resource, reason::Reason};
+use coffer_core::{
+    action::Action, clock::Timestamp, id::RequestId, limits::REQUEST_ID_CHARS_MAX, path::Path, policy::Resource, reason::Reason,
+};
 use coffer_secret::{SecretBytes, SecretString};
 use coffer_vault::{Authenticated, Failure, Idempotency, Outcome, Planned, Record, Unsealed};
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
-    peer::Peer,
+    peer::{Caller, Peer},
     rpc::{Access, Rpc},
     services::Api,
     status::status,
@@ -27,8 +29,6 @@ use crate::{
 
 /// The header of every answer that names the request; a caller may send one of its own.
 pub(crate) const REQUEST_ID: &str = "coffer-request-id";
-/// Characters in a request id that a caller sends.
-pub(crate) const REQUEST_ID_CHARS_MAX: usize = 64;
 /// How often a change is thought out anew because the state changed meanwhile.
 const ATTEMPTS_MAX: usize = 16;
 
@@ -111,7 +111,7 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// Reads the headers.
     pub(crate) fn open<T>(request: &Request<T>, api: &Api) -> Self {
-        let peer = request.extensions().get::<Peer>().copied();
+        let peer = request.extensions().get::<Caller>().map(|caller| caller.peer);
         let peer = peer.unwrap_or(Peer { key: None, address: None, local: false });
         let id = api.vault().new_request_id();
         let told = own_id(request.metadata()).unwrap_or_else(|| id.to_string());

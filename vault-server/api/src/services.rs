@@ -21,6 +21,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwapOption;
+use coffer_core::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX};
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
     cluster_service_server::ClusterServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
@@ -38,11 +39,6 @@ use tonic_health::pb::health_server::HealthServer;
 
 pub use self::health::Health;
 use crate::{metrics::Metrics, strangers::Strangers};
-
-/// Bytes in a request: the largest secret, and room for names.
-pub(crate) const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// Bytes in an answer: the largest page, or the largest secret.
-pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// What can be chosen about the API.
 #[derive(Default)]

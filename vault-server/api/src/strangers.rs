@@ -8,14 +8,15 @@ use std::{
     time::Duration,
 };
 
-use coffer_core::clock::Timestamp;
+use coffer_core::{
+    clock::Timestamp,
+    limits::{ADDRESSES_MAX, FAILURES_PER_ADDRESS_MAX as FAILURES_MAX},
+};
 
-/// Failures that an address may have in a window.
-pub(crate) const FAILURES_MAX: u32 = 60;
-/// The window.
-pub(crate) const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses remembered; the longest known is forgotten first.
-const ADDRESSES_MAX: usize = 10_000;
+use crate::callers::origin;
+
+/// The window in which failures are counted: a minute.
+const WINDOW: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(crate) struct Strangers(Mutex<BTreeMap<IpAddr, Failures>>);
@@ -30,13 +31,13 @@ impl Strangers {
     pub(crate) fn turned_away(&self, address: Option<IpAddr>, now: Timestamp) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         address
-            .and_then(|address| known.get(&address))
+            .and_then(|address| known.get(&origin(address)))
             .is_some_and(|failures| failures.count >= FAILURES_MAX && now.since(failures.since) < WINDOW)
     }
 
     /// Notes a failure; answers how many there have been in the window, this one included.
     pub(crate) fn failed(&self, address: Option<IpAddr>, now: Timestamp) -> u32 {
-        let Some(address) = address else { return 1 };
+        let Some(address) = address.map(origin) else { return 1 };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= ADDRESSES_MAX && !known.contains_key(&address) {
             let oldest = known.iter().min_by_key(|(_, failures)| failures.since).map(|(address, _)| *address);

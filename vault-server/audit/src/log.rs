@@ -94,9 +94,28 @@ pub enum LogError {
     /// answered.
     #[error("the audit log has failed and records nothing more: {0}")]
     Failed(Arc<str>),
+    /// As [`LogError::Failed`], and the cause is a disk without room.
+    #[error("the audit log's disk is full, and it records nothing more: {0}")]
+    Full(Arc<str>),
     /// The log was closed.
     #[error("the audit log is closed")]
     Closed,
+}
+
+impl LogError {
+    /// Whether the cause is a disk without room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::File(_, error) => is_disk_full(error),
+            _ => false,
+        }
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What was found when the log was opened.

@@ -45,6 +45,12 @@ pub enum BarrierError {
 }
 
 impl BarrierError {
+    /// Whether the cause is a disk without room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) | Self::Unknown(cause) if coffer_store::is_disk_full(&**cause))
+    }
+
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt(what.into())
     }

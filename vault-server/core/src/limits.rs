@@ -103,3 +103,58 @@ pub const WATCHERS_PER_SESSION_MAX: usize = 16;
 pub const WATCH_EVENTS_WAITING_MAX: usize = 16;
 /// Entries of the audit log to begin before its end, at most.
 pub const AUDIT_LAST_MAX: u64 = 10_000;
+
+/// Connections over TLS at once, unless the configuration says otherwise. More are closed before their handshake.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections at once from one address, unless the configuration says otherwise.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 4_096;
+/// New connections a second from one address, unless the configuration says otherwise.
+pub const NEW_CONNECTIONS_PER_ADDRESS_MAX: u32 = 128;
+/// How many seconds' worth of these may come at once.
+pub const NEW_CONNECTIONS_BURST_SECS: u32 = 8;
+/// TLS handshakes under way. One more ends the oldest of the address that has the most.
+pub const HANDSHAKES_MAX: usize = 1_024;
+/// How long a TLS handshake may take, and then the first words of HTTP/2.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// The part of the processors' time that handshakes may take: one in so many.
+pub const HANDSHAKES_PROCESSOR_PART: u32 = 4;
+/// Requests under way on a connection.
+pub const STREAMS_MAX: u32 = 128;
+/// Bytes of a request's headers.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of an HTTP/2 frame.
+pub const FRAME_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of a request that may be on their way at once.
+pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// Bytes of all requests of a connection that may be on their way at once.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Requests of a connection that their caller has taken back, and that still wait to be dropped.
+pub const RESET_STREAMS_MAX: usize = 20;
+/// Requests of a connection that the server may end for their faults before it ends the connection.
+pub const FAULTY_STREAMS_MAX: usize = 128;
+/// How long a connection may be silent before it is asked whether it lives, unless the configuration says otherwise.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer to that may take.
+pub const KEEPALIVE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Requests under way in all, watches included.
+pub const REQUESTS_MAX: usize = 65_536;
+/// Requests under way from one address.
+pub const REQUESTS_PER_ADDRESS_MAX: usize = 16_384;
+/// Bytes in a request: the largest secret, and room for names.
+pub const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// Bytes in an answer: the largest page, or the largest secret.
+pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of requests and answers in the server's memory.
+pub const BYTES_HELD_MAX: usize = 256 << 20;
+/// Bytes of requests and answers in the server's memory for one address.
+pub const BYTES_HELD_PER_ADDRESS_MAX: usize = 64 << 20;
+/// How long a request may take to arrive, once it has begun.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long answers may wait for a caller that takes nothing of them, before its connection is closed.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Characters of a request id that the caller sends.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
+/// Requests without a session, or with none that holds, that an address may send in a minute before it is turned away.
+pub const FAILURES_PER_ADDRESS_MAX: u32 = 60;
+/// Addresses whose connections and failures are remembered when they have none open.
+pub const ADDRESSES_MAX: usize = 10_000;

@@ -80,6 +80,8 @@ reasons! {
     Busy = "BUSY", retryable: true;
     /// The store, the audit log, or a part outside cannot be reached or does not answer in time.
     Unavailable = "UNAVAILABLE", retryable: true;
+    /// The disk of the store or of the audit log is full.
+    DiskFull = "DISK_FULL", retryable: true;
     /// Stored data do not open: moved, changed or damaged.
     Corrupt = "CORRUPT", retryable: false;
     /// A fault of the vault's own.

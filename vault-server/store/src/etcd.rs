@@ -9,7 +9,7 @@ mod wire;
 
 use std::{
     error::Error,
-    fmt,
+    fmt, io,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -224,6 +224,9 @@ impl Store for EtcdStore {
                     let response = response.into_inner();
                     return if response.succeeded { revision(response.header) } else { Err(StoreError::Conflict) };
                 }
+                Ok(Err(status)) if is_out_of_space(&status) => {
+                    return Err(StoreError::Unavailable(Box::new(io::Error::new(io::ErrorKind::StorageFull, status))));
+                }
                 Ok(Err(status)) if was_not_done(&status) => failure = StoreError::Unavailable(Box::new(status)),
                 Ok(Err(status)) => return Err(StoreError::Unknown(Box::new(status))),
                 Err(elapsed) => return Err(StoreError::Unknown(Box::new(elapsed))),
@@ -270,6 +273,11 @@ fn was_not_done(status: &Status) -> bool {
             false
         }
     }
+}
+
+/// Whether etcd writes nothing any more, since its database is as large as its quota.
+fn is_out_of_space(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && status.message().contains("database space exceeded")
 }
 
 fn channel(url: &str, options: &EtcdOptions) -> Result<Channel, ConnectError> {

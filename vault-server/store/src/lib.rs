@@ -16,5 +16,5 @@ mod port;
 pub use self::feed::{FEED_BUFFER_CHANGES, FEED_HISTORY_BYTES_MAX, FEED_HISTORY_CHANGES_MAX};
 pub use self::port::{
     Change, Condition, Entry, Feed, KEY_BYTES_MAX, Key, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, Revision, Store, StoreError,
-    TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, Transaction, Write,
+    TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, Transaction, Write, is_disk_full,
 };

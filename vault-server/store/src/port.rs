@@ -1,6 +1,6 @@
 //! The port: what every adapter promises.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// A key: 1 to [`KEY_BYTES_MAX`] bytes, ordered byte by byte.
 pub type Key = Vec<u8>;
@@ -135,6 +135,21 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether the cause is a disk without room. Trying again cannot help until somebody makes some.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Unknown(cause) | Self::Unavailable(cause) if is_disk_full(&**cause))
+    }
+}
+
+/// Whether an error, or what caused it, is that a disk has no room.
+#[must_use]
+pub fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    error.downcast_ref().is_some_and(full) || error.source().is_some_and(is_disk_full)
 }
 
 /// A durable key-value engine.

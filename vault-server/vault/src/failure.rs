@@ -77,6 +77,15 @@ impl Failure {
     pub const fn unavailable() -> Self {
         Self::new(Reason::Unavailable, "the vault cannot reach what it needs to answer; try again")
     }
+
+    /// There is no room to record anything.
+    #[must_use]
+    pub const fn disk_full() -> Self {
+        Self::new(
+            Reason::DiskFull,
+            "the disk of the vault's store or audit log is full, so nothing is answered: make room there, then restart the server",
+        )
+    }
 }
 
 impl From<BarrierError> for Failure {
@@ -87,6 +96,10 @@ impl From<BarrierError> for Failure {
             error @ (BarrierError::Corrupt(_) | BarrierError::Newer { .. }) => {
                 tracing::error!(%error, "stored data do not open");
                 Self::new(Reason::Corrupt, "stored data do not open; the server's log says which")
+            }
+            error if error.is_disk_full() => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store's disk is full");
+                Self::disk_full()
             }
             error => {
                 tracing::warn!(%error, "the store failed");

@@ -171,7 +171,7 @@ impl Vault {
         let vault = self.unsealed()?;
         let step = vault.rekey_share(share, nonce, &record).await;
         // In force, or perhaps so: what is stored tells.
-        let perhaps = |failure: &Failure| failure.reason == Reason::Unavailable;
+        let perhaps = |failure: &Failure| matches!(failure.reason, Reason::Unavailable | Reason::DiskFull);
         if step.as_ref().map_or_else(perhaps, |step| step.state.is_none())
             && let Ok(header) = vault.barrier.header().await
         {

@@ -189,7 +189,7 @@ impl Settled {
 
 fn unwritten(error: &LogError) -> Failure {
     tracing::error!(%error, "the audit log cannot be written: nothing is answered");
-    Failure::unavailable()
+    if error.is_disk_full() { Failure::disk_full() } else { Failure::unavailable() }
 }
 
 fn pending_key(id: RequestId) -> Result<RecordKey, Failure> {
@@ -238,7 +238,10 @@ pub(crate) async fn open(
         Ok::<_, LogError>((log, opened, agreed))
     });
     let opening = opening.await.map_err(|_| Failure::internal("opening the audit log ended early"))?;
-    let (log, opened, agreed) = opening.map_err(|error| unusable(&error))?;
+    let (log, opened, agreed) = opening.map_err(|error| match unusable(&error) {
+        _ if error.is_disk_full() => Failure::disk_full(),
+        failure => failure,
+    })?;
     if opened.truncated_tail.is_some() || opened.truncated_checkpoint.is_some() {
         tracing::warn!("the end of the audit log, torn by a stop, was cut off: nothing of it had been answered");
     }
@@ -345,7 +348,7 @@ impl Unsealed {
     pub(crate) async fn checkpoint_now(&self) -> Result<String, Failure> {
         let unsigned = |error: LogError| {
             tracing::error!(%error, "the audit log cannot be given a checkpoint");
-            Failure::unavailable()
+            if error.is_disk_full() { Failure::disk_full() } else { Failure::unavailable() }
         };
         let signed = self.log.checkpoint_now(self.barrier.revision().await?.0).await.map_err(unsigned)?;
         let mark = LogMarkRecord { checkpoint: signed.note.clone(), clock: self.now() };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fmt,
     path::Path,
 };
 
@@ -12,6 +12,7 @@ use toml::Spanned;
 use super::{
     ConfigError, Origin,
     raw::{RawFormat, RawSecret},
+    read_at_most,
 };
 use crate::render::template::{self, Template};
 
@@ -158,11 +159,7 @@ fn template(inline: Option<String>, file: Option<&Path>, config: &Path) -> Resul
             // A relative name is beside the configuration file, wherever the agent was started.
             let file = config.parent().unwrap_or_else(|| Path::new("")).join(file);
             let refuse = |why: String| format!("template_file {}: {why}", file.display());
-            let length = fs::metadata(&file).map_err(|error| refuse(error.to_string()))?.len();
-            if length > template::TEMPLATE_BYTES_MAX as u64 {
-                return Err(refuse(format!("larger than {} bytes", template::TEMPLATE_BYTES_MAX)));
-            }
-            let text = fs::read_to_string(&file).map_err(|error| refuse(error.to_string()))?;
+            let text = read_at_most(template::TEMPLATE_BYTES_MAX as u64, &file).map_err(refuse)?;
             (file.display().to_string(), text)
         }
         _ => return Err("a template has either template or template_file".to_owned()),

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -173,6 +175,15 @@ fn a_configuration_file_past_the_limit_is_refused() {
     assert!(load(&file).is_ok());
     std::io::Write::write_all(&mut file, b" ").unwrap();
     assert!(load(&file).unwrap_err().to_string().contains("larger than 1048576 bytes"));
+}
+
+#[test]
+fn a_device_without_end_is_too_large_wherever_it_is_named() {
+    let flags = Flags { config: Some("/dev/zero".into()), ..Flags::default() };
+    assert!(Config::load(&flags).unwrap_err().to_string().contains("larger than 1048576 bytes"));
+    let text = "[vault]\naddress = \"https://x\"\n[[secrets]]\nname = \"a\"\npath = \"kv/a\"\ntemplate_file = \"/dev/zero\"\n";
+    let error = Config::parse(Path::new("c.toml"), text, &Flags::default()).unwrap_err().to_string();
+    assert!(error.contains("larger than 262144 bytes"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 
 use coffer_core::{id::RequestId, measure::Durations};
 
-use super::{LogError, RECENT_ENTRIES};
+use super::{LogError, RECENT_ENTRIES, is_disk_full};
 use crate::{
     merkle::Tree,
     scan::{Seen, Visit, notes::Signed},
@@ -95,10 +96,24 @@ impl Visit for Contents {
 #[derive(Debug)]
 pub(super) struct Shared {
     contents: Mutex<Contents>,
-    failed: OnceLock<Arc<str>>,
+    failed: OnceLock<Failed>,
     /// Since when the oldest record waits that is not durable here yet.
     waits_since: Mutex<Option<Instant>>,
     pub(super) syncs: Durations,
+}
+
+/// Why nothing is recorded any more.
+#[derive(Debug)]
+struct Failed {
+    reason: Arc<str>,
+    disk_full: bool,
+}
+
+impl Failed {
+    fn error(&self) -> LogError {
+        let reason = Arc::clone(&self.reason);
+        if self.disk_full { LogError::Full(reason) } else { LogError::Failed(reason) }
+    }
 }
 
 impl Shared {
@@ -128,13 +143,14 @@ impl Shared {
     }
 
     /// Says that nothing can be recorded any more.
-    pub(super) fn fail(&self, reason: &str) -> LogError {
-        LogError::Failed(Arc::clone(self.failed.get_or_init(|| reason.into())))
+    pub(super) fn fail(&self, error: &io::Error) -> LogError {
+        let failed = || Failed { reason: error.to_string().into(), disk_full: is_disk_full(error) };
+        self.failed.get_or_init(failed).error()
     }
 
     /// Whether something can be recorded.
     pub(super) fn check(&self) -> Result<(), LogError> {
-        self.failed.get().map_or(Ok(()), |reason| Err(LogError::Failed(Arc::clone(reason))))
+        self.failed.get().map_or(Ok(()), |failed| Err(failed.error()))
     }
 
     /// Why the writer is not there any more.

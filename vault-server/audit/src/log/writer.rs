@@ -316,6 +316,6 @@ impl Writer {
 
     fn fail(&self, error: &io::Error) -> LogError {
         tracing::error!(%error, "the audit log failed: nothing is recorded, and nothing answered, until a restart");
-        self.shared.fail(&error.to_string())
+        self.shared.fail(error)
     }
 }

@@ -167,10 +167,16 @@ async fn a_log_that_failed_records_nothing_until_it_is_opened_again() {
         let (log, gate) = gated(dir.path());
         log.append(record(0)).await.unwrap();
         gate.set(failure);
-        assert!(matches!(log.append(record(1)).await, Err(LogError::Failed(_))));
+        // What is written finds no room, and what is synced another fault: callers are told which, and it stays.
+        let told = |error: Option<LogError>| match error {
+            Some(LogError::Full(_)) => failure == Mode::FailWrite,
+            Some(LogError::Failed(_)) => failure == Mode::FailSync,
+            _ => false,
+        };
+        assert!(told(log.append(record(1)).await.err()));
         gate.set(Mode::Pass);
-        assert!(matches!(log.append(record(2)).await, Err(LogError::Failed(_))), "the failure stays");
-        assert!(matches!(log.checkpoint_now(1).await, Err(LogError::Failed(_))));
+        assert!(told(log.append(record(2)).await.err()), "the failure stays");
+        assert!(told(log.checkpoint_now(1).await.err()));
         assert_eq!(log.size(), 1);
         log.close().await;
 
@@ -190,9 +196,9 @@ async fn a_failed_checkpoint_fails_the_log() {
     let (log, gate) = gated(dir.path());
     log.append(record(0)).await.unwrap();
     gate.set(Mode::FailWrite);
-    assert!(matches!(log.checkpoint_now(1).await, Err(LogError::Failed(_))));
+    assert!(matches!(log.checkpoint_now(1).await, Err(LogError::Full(_))));
     gate.set(Mode::Pass);
-    assert!(matches!(log.append(record(1)).await, Err(LogError::Failed(_))));
+    assert!(matches!(log.append(record(1)).await, Err(LogError::Full(_))));
     log.close().await;
     let (log, opened) = open(dir.path());
     assert!(opened.truncated_checkpoint.is_some());
@@ -213,5 +219,5 @@ async fn a_new_segment_that_cannot_be_made_fails_the_log() {
         assert!(number < 100, "there is no second segment");
     }
     gate.set(Mode::FailWrite);
-    assert!(matches!(log.append(record(number)).await, Err(LogError::Failed(_))));
+    assert!(matches!(log.append(record(number)).await, Err(LogError::Full(_))));
 }

@@ -28,8 +28,9 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// An error; its message may hold what the text says, and is as long as a finding may be.
     fn error(message: impl Into<String>, line: u32) -> Self {
-        Self { error: true, message: message.into(), line }
+        Self { error: true, message: shortened(&message.into()), line }
     }
 }
 
@@ -164,7 +165,11 @@ fn skip_string(chars: &mut Peekable<Chars<'_>>) -> u32 {
 fn sentence(error: &dyn Diagnostic) -> String {
     let message = error.to_string();
     let whole = error.help().map_or_else(|| message.clone(), |help| format!("{message} ({help})"));
-    without_origin(&whole).chars().take(FINDING_CHARS_MAX).collect()
+    shortened(&without_origin(&whole))
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().take(FINDING_CHARS_MAX).collect()
 }
 
 /// Leaves out a policy's number in the text, which the line says better, and an action, for each of which Cedar repeats

@@ -20,7 +20,7 @@ use super::{
     engine_error,
     journal::{Frame, Written},
     merger::{MERGE_BYTES, MERGE_TIME},
-    reader::Shared,
+    reader::{Broken, Shared},
     record::{Head, encode_revision, head_key},
 };
 use crate::{Change, Condition, Key, Revision, StoreError, Transaction, Write};
@@ -87,7 +87,7 @@ impl Committer {
             served = gathered.requests.len();
             // sled may panic: then nothing is known, and the answers are dropped, which says so.
             if catch_unwind(AssertUnwindSafe(|| self.commit(gathered.requests))).is_err() {
-                self.shared.give_up("sled panicked while reading");
+                self.shared.give_up(Broken::new("sled panicked while reading"));
             }
         }
         self.close();
@@ -101,15 +101,13 @@ impl Committer {
             answers.push((answer, planned, _space));
         }
         let written = if plan.writes.is_empty() { Ok(()) } else { self.write(plan) };
-        if let Err(reason) = &written {
-            self.shared.give_up(reason);
-        }
+        let failure = written.err().map(|broken| self.shared.give_up(broken));
         for (answer, planned, space) in answers {
-            let result = match (&written, planned) {
-                (Ok(()), planned) => planned,
-                (Err(reason), Ok(_)) => Err(StoreError::Unknown(reason.clone().into())),
+            let result = match (failure, planned) {
+                (None, planned) => planned,
+                (Some(broken), Ok(_)) => Err(StoreError::Unknown(broken.cause())),
                 // Perhaps because of a transaction that is in doubt itself.
-                (Err(reason), Err(_)) => Err(StoreError::Unavailable(reason.clone().into())),
+                (Some(broken), Err(_)) => Err(StoreError::Unavailable(broken.cause())),
             };
             drop(space);
             // Who does not wait any more is not told.
@@ -118,7 +116,7 @@ impl Committer {
     }
 
     /// Makes a plan durable and visible.
-    fn write(&self, plan: Plan<'_>) -> Result<(), String> {
+    fn write(&self, plan: Plan<'_>) -> Result<(), Broken> {
         let Plan { revision, durable, writes, .. } = plan;
         let mut frame = Frame::new(Revision(durable.0.saturating_add(1)));
         writes.iter().for_each(|(key, write)| frame.push(key, write));
@@ -133,12 +131,14 @@ impl Committer {
         while journal.bytes() >= JOURNAL_BYTES_MAX {
             self.merger.thread().unpark();
             journal = self.shared.turned.wait_timeout(journal, MERGE_TIME).unwrap_or_else(PoisonError::into_inner).0;
-            self.shared.healthy().map_err(|_| "what is in the journal was not merged")?;
+            if let Some(broken) = self.shared.broken.get() {
+                return Err(broken.clone());
+            }
         }
         let before = journal.bytes();
-        journal.append(frame, revision).map_err(|error| error.to_string())?;
+        journal.append(frame, revision).map_err(|error| Broken::by(&error))?;
         // Not synced: it serves to notice a log that was cut off or replaced, and may lag behind it.
-        self.mark.write_all_at(&encode_revision(revision), 0).map_err(|error| error.to_string())?;
+        self.mark.write_all_at(&encode_revision(revision), 0).map_err(|error| Broken::by(&error))?;
         {
             let mut newest = self.shared.newest.write().unwrap_or_else(PoisonError::into_inner);
             newest.written.extend(writes);
@@ -158,7 +158,7 @@ impl Committer {
         closing.store(true, Ordering::Release);
         merger.thread().unpark();
         if merger.join().is_err() {
-            shared.give_up("the merger panicked");
+            shared.give_up(Broken::new("the merger panicked"));
         }
         // Waits for readers that are under way.
         let engine = shared.engine.write().unwrap_or_else(PoisonError::into_inner).take();

@@ -19,7 +19,7 @@ use sled::{Batch, Db};
 use super::{
     OpenError, engine_error, files,
     journal::{self, Written},
-    reader::Shared,
+    reader::{Broken, Shared},
     record::{
         GARBAGE_PREFIX, GARBAGE_VALUES_MAX, Head, PIECE_BYTES_MAX, REVISION_KEY, ValueId, decode_garbage, decode_revision,
         encode_garbage, encode_revision, head_key,
@@ -58,8 +58,8 @@ impl Merger {
             // sled may panic: what it was given stays in the journal.
             match catch_unwind(AssertUnwindSafe(|| self.merge())) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => self.shared.give_up(&error.to_string()),
-                Err(_) => self.shared.give_up("sled panicked while writing"),
+                Ok(Err(error)) => _ = self.shared.give_up(error.broken()),
+                Err(_) => _ = self.shared.give_up(Broken::new("sled panicked while writing")),
             }
             if closing {
                 break;
@@ -122,6 +122,16 @@ pub(super) enum MergeError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl MergeError {
+    fn broken(self) -> Broken {
+        match self {
+            Self::Engine(error) => Broken::by_store(&engine_error(error)),
+            Self::Store(error) => Broken::by_store(&error),
+            Self::Io(error) => Broken::by(&error),
+        }
+    }
 }
 
 impl From<MergeError> for OpenError {

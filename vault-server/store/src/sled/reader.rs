@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, TryLockError},
@@ -14,7 +15,7 @@ use super::{
     journal::{Journal, Written},
     record::{HEADS_END, Head, head_key, key_of},
 };
-use crate::{Entry, Key, Revision, StoreError, check::Page, feed::Hub};
+use crate::{Entry, Key, Revision, StoreError, check::Page, feed::Hub, is_disk_full};
 
 pub(super) struct Shared {
     /// Who needs several of these locks takes them in this order.
@@ -27,7 +28,37 @@ pub(super) struct Shared {
     pub(super) newest: RwLock<Newest>,
     pub(super) hub: Hub,
     /// Why nothing works any more, once something was not written.
-    pub(super) broken: OnceLock<String>,
+    pub(super) broken: OnceLock<Broken>,
+}
+
+/// Why a store stopped.
+#[derive(Debug, Clone)]
+pub(super) struct Broken {
+    reason: String,
+    disk_full: bool,
+}
+
+impl Broken {
+    pub(super) fn new(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), disk_full: false }
+    }
+
+    /// By what the system said.
+    pub(super) fn by(error: &io::Error) -> Self {
+        Self { reason: error.to_string(), disk_full: is_disk_full(error) }
+    }
+
+    /// By a failure of the store's own.
+    pub(super) fn by_store(error: &StoreError) -> Self {
+        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        Self { reason: cause, disk_full: error.is_disk_full() }
+    }
+
+    /// The same, for one more caller.
+    pub(super) fn cause(&self) -> Box<io::Error> {
+        let kind = if self.disk_full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+        Box::new(io::Error::new(kind, format!("stopped after an error: {}", self.reason)))
+    }
 }
 
 /// What is not durably in sled. Locked for moments only.
@@ -43,14 +74,14 @@ impl Shared {
     pub(super) fn healthy(&self) -> Result<(), StoreError> {
         match self.broken.get() {
             None => Ok(()),
-            Some(reason) => Err(StoreError::Unavailable(format!("stopped after an error: {reason}").into())),
+            Some(broken) => Err(StoreError::Unavailable(broken.cause())),
         }
     }
 
     /// Nothing works from now on.
-    pub(super) fn give_up(&self, reason: &str) {
-        tracing::error!(reason, "the store stops: something was not written");
-        drop(self.broken.set(reason.to_owned()));
+    pub(super) fn give_up(&self, broken: Broken) -> &Broken {
+        tracing::error!(reason = broken.reason, "the store stops: something was not written");
+        self.broken.get_or_init(|| broken)
     }
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {

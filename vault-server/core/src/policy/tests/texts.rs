@@ -191,3 +191,17 @@ fn other_texts_replace_the_old_ones_and_leave_the_grants() {
     assert!(permits(&after, API, "read", "kv/a"));
     assert!(before.with_texts(3, [("a".parse().unwrap(), "nonsense".to_owned())]).is_err());
 }
+
+#[test]
+fn a_finding_is_bounded_whatever_the_text_names() {
+    use crate::limits::FINDING_CHARS_MAX;
+    for kind in ["Role", "Action", "System", "Nothing", "Workload"] {
+        let name = "x".repeat(10 * FINDING_CHARS_MAX);
+        let findings = Policies::lint(&format!("permit (principal == {kind}::\"{name}\", action, resource);"));
+        assert!(!findings.is_empty(), "{kind}");
+        for finding in findings {
+            let chars = finding.message.chars().count();
+            assert!(chars <= FINDING_CHARS_MAX, "{kind}: {chars} characters");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Every target reads its seeds, and thousands of changes of them.
+//!
+//! `COFFER_TEST_SEED=N` repeats the changes of a run that printed it; `COFFER_TEST_LONG=1` makes a hundred times as many.
+
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "these are tests: a panic is a failure")]
+
+mod golden;
+
+use std::{
+    env, fs,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use coffer_fuzz::{
+    TARGETS, Target,
+    mutate::{Numbers, changed},
+    target,
+};
+
+fn folder(target: &Target) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target.name)
+}
+
+fn seeds(target: &Target) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut seeds = Vec::new();
+    for entry in fs::read_dir(folder(target)).with_context(|| format!("seeds of {}", target.name))? {
+        let path = entry?.path();
+        let bytes = fs::read(&path)?;
+        seeds.push((path, bytes));
+    }
+    seeds.sort();
+    ensure!(seeds.len() >= 3, "{} has {} seeds", target.name, seeds.len());
+    Ok(seeds)
+}
+
+/// Checks one input; where that fails, says with which.
+fn check(target: &Target, what: &str, input: &[u8]) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.check)(input))) {
+        println!("{}: {what}: {:?}", target.name, String::from_utf8_lossy(input));
+        resume_unwind(panic);
+    }
+}
+
+fn holds(name: &str) -> Result<()> {
+    let target = target(name).context("there is such a target")?;
+    let seeds = seeds(target)?;
+    for (path, seed) in &seeds {
+        check(target, &path.display().to_string(), seed);
+    }
+    check(target, "nothing at all", &[]);
+    let number = match env::var("COFFER_TEST_SEED") {
+        Ok(number) => number.parse()?,
+        Err(_) => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() & u128::from(u64::MAX))?,
+    };
+    println!("COFFER_TEST_SEED={number}");
+    let changes = if env::var_os("COFFER_TEST_LONG").is_some() { 100 * target.changes } else { target.changes };
+    let bytes: Vec<_> = seeds.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    let mut numbers = Numbers::new(number);
+    for change in 0..changes {
+        let input = changed(&mut numbers, &bytes, target.words, target.bytes_max);
+        check(target, &format!("change {change} of COFFER_TEST_SEED={number}"), &input);
+    }
+    Ok(())
+}
+
+macro_rules! targets {
+    ($($test:ident = $name:literal;)*) => {
+        $(#[test]
+        fn $test() -> Result<()> {
+            holds($name)
+        })*
+
+        #[test]
+        fn every_target_is_tried() {
+            let tried = [$($name),*];
+            assert_eq!(TARGETS.iter().map(|target| target.name).collect::<Vec<_>>(), tried);
+        }
+    };
+}
+
+targets! {
+    paths_are_canonical_or_refused = "path";
+    only_tokens_that_were_issued_open = "token";
+    only_values_that_were_written_open = "envelope";
+    texts_of_policies_pass_the_check_as_they_can_be_used = "policy";
+    snapshots_are_restored_whole_or_leave_nothing = "snapshot";
+    configurations_of_the_agent_are_sound_or_refused = "agent-config";
+    templates_are_bounded_and_tell_no_value = "template";
+}
+
+/// What is refused at once tries little: most seeds are good ones.
+#[test]
+fn seeds_reach_what_they_are_for() -> Result<()> {
+    let text = |name: &str| -> Result<String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
+        fs::read_to_string(&path).with_context(|| path.display().to_string())
+    };
+    for name in ["policy/permit", "policy/forbid", "policy/when"] {
+        let findings = coffer_core::policy::Policies::lint(&text(name)?);
+        ensure!(findings.iter().all(|finding| !finding.error), "{name}: {findings:?}");
+    }
+    let fields: &[(&str, &[u8])] = &[("field", b"value"), ("binary", b"\xff"), ("empty", b"")];
+    for name in ["template/usual", "template/loop"] {
+        let rendered = coffer_agent::reading::template(&text(name)?, fields);
+        ensure!(rendered.is_ok(), "{name}: {rendered:?}");
+    }
+    for name in ["agent-config/usual", "agent-config/short"] {
+        let read = coffer_agent::reading::config(&text(name)?);
+        ensure!(read.is_ok(), "{name}: {read:?}");
+    }
+    Ok(())
+}
