@@ -3,6 +3,8 @@
 //! `cargo run -p coffer-tests --example agents -- push [AGENTS [ROTATIONS]]` or `-- start AGENT [STARTS]`, or with
 //! `COFFER_TEST_BINARIES` naming the folder of other builds.
 
+#![expect(clippy::print_stdout, reason = "this prints what it measured")]
+
 mod push;
 mod start;
 mod vault;
@@ -10,17 +12,6 @@ mod vault;
 use std::{env, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-
-/// Prints what was measured.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        #[expect(clippy::print_stdout, reason = "the result")]
-        {
-            println!($($text)*);
-        }
-    }};
-}
-use say;
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -10,10 +10,7 @@ use anyhow::{Result, ensure};
 use coffer_tests::{process::Process, programs::Programs};
 use tokio::time::sleep;
 
-use crate::{
-    say,
-    vault::{Pod, Vault},
-};
+use crate::vault::{Pod, Vault};
 
 /// How long to wait for what should take a moment.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,14 +34,14 @@ pub(crate) async fn run(agents: usize, rotations: usize) -> Result<()> {
         }
     }
     reached(&pods, &vault.value(), Instant::now()).await?;
-    say!("{agents} agents, {rotations} rotations of the secret that all of them follow");
-    say!("{:<24} {:>8} {:>8} {:>8} {:>8}   each file, and the last file of each rotation", "", "p50", "p90", "p99", "max");
+    println!("{agents} agents, {rotations} rotations of the secret that all of them follow");
+    println!("{:<24} {:>8} {:>8} {:>8} {:>8}   each file, and the last file of each rotation", "", "p50", "p90", "p99", "max");
     measure("connected", &mut vault, &pods, rotations).await?;
     let stopped = Instant::now();
     vault.restart().await?;
     vault.rotate().await?;
     reached(&pods, &vault.value(), Instant::now()).await?;
-    say!("all agents had the next value {:.1} s after the server was told to stop", stopped.elapsed().as_secs_f64());
+    println!("all agents had the next value {:.1} s after the server was told to stop", stopped.elapsed().as_secs_f64());
     measure("after a restart", &mut vault, &pods, rotations).await
 }
 
@@ -66,7 +63,7 @@ async fn measure(name: &str, vault: &mut Vault, pods: &[Running], rotations: usi
     for (what, mut took) in [("each", each), ("last", last)] {
         took.sort();
         let at = |share: usize| took.get((took.len() * share).div_ceil(100).saturating_sub(1)).map_or(0.0, millis);
-        say!("{:<24} {:>6.1}ms {:>6.1}ms {:>6.1}ms {:>6.1}ms", format!("{name}: {what}"), at(50), at(90), at(99), at(100));
+        println!("{:<24} {:>6.1}ms {:>6.1}ms {:>6.1}ms {:>6.1}ms", format!("{name}: {what}"), at(50), at(90), at(99), at(100));
     }
     Ok(())
 }

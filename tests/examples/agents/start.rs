@@ -9,10 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::sleep;
 
-use crate::{
-    say,
-    vault::{Pod, Vault},
-};
+use crate::vault::{Pod, Vault};
 
 /// How long to wait for a file.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,14 +28,14 @@ pub(crate) async fn run(agent: &Path, starts: usize) -> Result<()> {
     }
     took.sort();
     let at = |share: usize| took.get((took.len() * share).div_ceil(100).saturating_sub(1)).map_or(0.0, |t| t.as_secs_f64());
-    say!("from the start to the file, {starts} times: p50 {:.1} ms, p90 {:.1} ms", at(50) * 1e3, at(90) * 1e3);
+    println!("from the start to the file, {starts} times: p50 {:.1} ms, p90 {:.1} ms", at(50) * 1e3, at(90) * 1e3);
 
     let pod = Pod::new(&vault)?;
     let running = pod.start(agent, "sidecar")?;
     written(&pod, Instant::now()).await?;
     sleep(SETTLED).await;
-    say!("memory of a sidecar (PSS): {} KiB", pss_kib(running.id())?);
-    say!("the program: {} bytes", fs::metadata(agent)?.len());
+    println!("memory of a sidecar (PSS): {} KiB", pss_kib(running.id())?);
+    println!("the program: {} bytes", fs::metadata(agent)?.len());
     Ok(())
 }
 
