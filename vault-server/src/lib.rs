@@ -13,7 +13,7 @@ mod serve;
 mod tls_files;
 mod web;
 
-use std::{process::ExitCode, thread};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -45,9 +45,6 @@ fn start(arguments: &arguments::Arguments) -> anyhow::Result<()> {
     let config = config::Config::read(&arguments.config)?;
     let log = log::start(&config.log)?;
     hardening::apply().context("the process cannot be hardened")?;
-    // The store and the audit log write on threads of their own: one processor is left to them.
-    let workers = thread::available_parallelism().map_or(1, |processors| processors.get().saturating_sub(1).max(1));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let runtime = runtime.context("no threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
     runtime.block_on(serve::serve(&arguments.config, config, log))
 }

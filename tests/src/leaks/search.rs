@@ -214,7 +214,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::{leaks::Canaries, process::Process};
+    use crate::{leaks::Canaries, process::Process, wait};
 
     #[test]
     fn every_form_is_found_in_files_names_and_links() {
@@ -268,6 +268,9 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 1000; true", &argument]).env("SECRET", variable);
         let process = Process::start(&mut command, &folder.path().join("log")).unwrap();
+        // A process that has just begun has no arguments for a moment.
+        let arguments = format!("/proc/{}/cmdline", process.id());
+        wait::until(wait::PATIENCE, "arguments", || Ok((!fs::read(&arguments)?.is_empty()).then_some(()))).unwrap();
         let mut search = canaries.search().unwrap();
         search.process(process.id()).unwrap();
         let found: Vec<_> = search.leaks().iter().map(|leak| leak.secret.as_str()).collect();

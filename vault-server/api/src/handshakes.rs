@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     thread,
     time::{Duration, Instant},
@@ -157,8 +157,11 @@ impl Time {
     }
 }
 
+/// How many there are. To ask takes reading files.
 fn processors() -> f64 {
-    thread::available_parallelism().map_or(1.0, |count| u32::try_from(count.get()).map_or(1.0, f64::from))
+    static PROCESSORS: LazyLock<f64> =
+        LazyLock::new(|| thread::available_parallelism().map_or(1.0, |count| u32::try_from(count.get()).map_or(1.0, f64::from)));
+    *PROCESSORS
 }
 
 /// A handshake that goes on when it has its turn, and there is time for it.

@@ -1,6 +1,7 @@
 //! What somebody without a session learns, leaves behind and breaks: nothing.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     time::Duration,
@@ -15,6 +16,8 @@ use coffer_client::{
     },
 };
 use coffer_tests::{programs::Programs, server::Server, wait};
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::refusal;
 use crate::{
@@ -149,9 +152,7 @@ async fn forgetting_shares_counts_as_a_failure_of_the_address() -> Result<()> {
 /// Connections that end, stop half-way or speak something else; and more than there are descriptors for.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_outlives_whoever_connects() -> Result<()> {
-    let mut server = Server::new(Programs::built()?)?;
-    server.set_prelude("ulimit -n 150");
-    let mut vault = Vault::on(server).await?;
+    let mut vault = Vault::on(Server::new(Programs::built()?)?).await?;
     let address = vault.server.address()?;
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00];
     for beginning in [&b""[..], b"\0", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PROXY TCP4 1", &hello] {
@@ -168,12 +169,18 @@ async fn the_listener_outlives_whoever_connects() -> Result<()> {
     vault.stranger()?.system().get_seal_status(GetSealStatusRequest {}).await?;
     drop(half_open);
 
-    // More than there are descriptors for.
+    // Fewer descriptors than the server counts on, and more connections than there are descriptors for.
+    let pid = Pid::from_raw(vault.server.process()?.id().try_into()?);
+    let open = u64::try_from(fs::read_dir(format!("/proc/{}/fd", vault.server.process()?.id()))?.count())?;
+    // The server's upper limit is this process's, and stays.
+    let few = Rlimit { current: Some(open + 20), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(pid, Resource::Nofile, few)?;
     let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
     wait::until(wait::PATIENCE, "the server to be out of descriptors", || {
         Ok(vault.server.log()?.contains("a connection cannot be accepted").then_some(()))
     })?;
     drop(crowd);
+    prlimit(pid, Resource::Nofile, before)?;
     vault.stranger()?.system().get_seal_status(GetSealStatusRequest {}).await?;
     assert!(vault.server.process()?.ended()?.is_none());
     Ok(())
