@@ -36,6 +36,9 @@ pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 pub(crate) const MAX_FRAME_SIZE: u16 = 5;
 pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 6;
 
+/// How often a connection is tried again.
+const ATTEMPTS_MAX: u32 = 20;
+
 /// What a server is reached with.
 #[derive(Clone)]
 pub(crate) struct Way {
@@ -147,6 +150,24 @@ impl Way {
         let mut raw = self.tls(from).await?;
         raw.send(&[PREFACE, &settings(values)].concat()).await?;
         Ok(raw)
+    }
+
+    /// As [`Way::http2`], and the server speaks it, too: until then it may end the connection for the time that it took. As
+    /// clients do, one that does not come through is tried again.
+    pub(crate) async fn http2_begun(&self, from: Ipv4Addr) -> Result<Raw> {
+        let mut attempts = 0;
+        loop {
+            let begun = async {
+                let mut raw = self.http2(from, &[]).await?;
+                raw.until(|frame| (frame.kind == SETTINGS && frame.flags & ACK == 0).then_some(())).await?;
+                raw.send(&frame(SETTINGS, ACK, 0, &[])).await?;
+                anyhow::Ok(raw)
+            };
+            match begun.await {
+                Err(_) if attempts < ATTEMPTS_MAX => attempts += 1,
+                begun => return begun,
+            }
+        }
     }
 
     /// How a client begins TLS: bytes that cost whoever sends them nothing.
