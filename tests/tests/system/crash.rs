@@ -22,13 +22,6 @@ const FAULT: &str = "a planned fault";
 /// Commits of one server's life that are tried, at most: opening, unsealing, two logins and a write are fewer.
 const COMMITS_MAX: u64 = 60;
 
-/// The newest version and its value, as a pod reads them.
-async fn newest(vault: &Vault) -> Result<(u64, String)> {
-    let secret = vault.workload(&Pod::new("shop", "api")?).await?.kv_get(PATH, 0).await?;
-    let value = secret.field("value").context("it has the field")?.expose();
-    Ok((secret.version, String::from_utf8(value.to_vec())?))
-}
-
 /// Verifies the log on disk as an auditor does, without the server.
 pub(crate) async fn verify_log(vault: &Vault) -> Result<()> {
     let auditor = vault.operator(AUDITOR).await?;
@@ -87,7 +80,7 @@ async fn a_server_killed_between_any_two_steps_of_a_write_has_what_it_acknowledg
             vault.server.unset("store", "faults");
             vault.restart().await.with_context(|| format!("after {id}"))?;
 
-            let (found, read) = newest(&vault).await.with_context(|| format!("after {id}"))?;
+            let (found, read) = vault.newest(PATH).await.with_context(|| format!("after {id}"))?;
             let written = found == version + 1 && read == wanted;
             ensure!(written || (found == version && read == value), "after {id}: version {found} is {read:?}");
             let on_record = recorded(&vault.operator(AUDITOR).await?, &id).await?;
@@ -127,7 +120,7 @@ async fn a_server_killed_before_its_log_is_durable_completes_the_log() -> Result
     vault.server.kill()?;
     std::fs::remove_file(&stall)?;
     vault.restart().await?;
-    let (_, read) = newest(&vault).await?;
+    let (_, read) = vault.newest(PATH).await?;
     let on_record = recorded(&vault.operator(AUDITOR).await?, "stalled").await?;
     ensure!(read == "new" && on_record, "the secret is {read:?}, on record: {on_record}");
     verify_log(&vault).await

@@ -4,7 +4,6 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{Error, proto::GetSecretMetadataRequest};
-use coffer_tests::issuer::Pod;
 
 use crate::{
     power::shim,
@@ -65,12 +64,11 @@ async fn a_full_disk_refuses_and_after_a_restart_everything_acknowledged_is_ther
         vault.server.kill()?;
         fs::remove_file(&full)?;
         vault.restart().await.with_context(|| format!("{room} bytes, after a restart"))?;
-        let found = vault.workload(&Pod::new("shop", "api")?).await?.kv_get(path, 0).await?;
+        let (found, value) = vault.newest(path).await?;
         // The write that was refused may be there: its answer was that this is not known.
-        ensure!((version..=version + 1).contains(&found.version), "{room} bytes: {} of {version}", found.version);
-        let value = found.field("value").context("it has the field")?.expose();
-        ensure!(value == found.version.to_string().as_bytes(), "{room} bytes: version {} is another's", found.version);
-        version = found.version;
+        ensure!((version..=version + 1).contains(&found), "{room} bytes: {found} of {version}");
+        ensure!(value == found.to_string(), "{room} bytes: version {found} is another's");
+        version = found;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::Error;
-use coffer_tests::{issuer::Pod, wait};
+use coffer_tests::wait;
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -79,7 +79,7 @@ async fn live(vault: &mut Vault, mut version: u64) -> Result<u64> {
             }
         }
     }
-    let found = again(async || read(vault).await).await.context("no read")?;
+    let found = again(async || vault.newest(PATH).await).await.context("no read")?;
     ensure!(found == (version, version.to_string()), "{found:?} is read, version {version} was acknowledged");
 
     without_faults(vault, version, &acknowledged).await
@@ -90,7 +90,7 @@ async fn without_faults(vault: &mut Vault, version: u64, acknowledged: &[String]
     vault.server.kill()?;
     vault.server.unset("store", "faults");
     vault.restart().await.context("without faults")?;
-    let read = read(vault).await?;
+    let read = vault.newest(PATH).await?;
     ensure!(read == (version, version.to_string()), "{read:?} is there, version {version} was acknowledged");
     let auditor = vault.operator(AUDITOR).await?;
     for id in acknowledged {
@@ -111,10 +111,4 @@ async fn again<T>(mut what: impl AsyncFnMut() -> Result<T>) -> Result<T> {
         }
     }
     anyhow::bail!("in {:?}: {failed:?}", begun.elapsed())
-}
-
-async fn read(vault: &Vault) -> Result<(u64, String)> {
-    let secret = vault.workload(&Pod::new("shop", "api")?).await?.kv_get(PATH, 0).await?;
-    let value = secret.field("value").context("it has the field")?.expose();
-    Ok((secret.version, String::from_utf8(value.to_vec())?))
 }

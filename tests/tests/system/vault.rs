@@ -152,6 +152,13 @@ impl Vault {
         }
     }
 
+    /// The newest version of a secret and its field `value`, as the pod `shop/api` reads them.
+    pub(crate) async fn newest(&self, path: &str) -> Result<(u64, String)> {
+        let secret = self.workload(&Pod::new("shop", "api")?).await?.kv_get(path, 0).await?;
+        let value = secret.field("value").context("it has the field")?.expose();
+        Ok((secret.version, String::from_utf8(value.to_vec())?))
+    }
+
     /// Registers a cluster by its keys.
     pub(crate) async fn register(&self, name: &str, issuer: &Issuer) -> Result<()> {
         let settings = ClusterSettings {
