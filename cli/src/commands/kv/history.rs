@@ -2,9 +2,11 @@
 
 use clap::Args;
 use coffer_client::proto::VersionInfo;
-use serde::Serialize;
 
-use super::{metadata, state};
+use super::{
+    metadata::{self, VersionJson},
+    state,
+};
 use crate::{
     app::App,
     exit::Exit,
@@ -27,30 +29,12 @@ pub(crate) struct History {
     path: String,
 }
 
-#[derive(Serialize)]
-struct VersionJson<'a> {
-    version: u64,
-    state: &'static str,
-    created: Option<String>,
-    created_by: &'a str,
-    expires: Option<String>,
-}
-
 impl History {
     pub(super) async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
         let mut versions = metadata::read(&vault, &self.path).await?.versions;
         versions.reverse();
-        let json: Vec<VersionJson<'_>> = versions
-            .iter()
-            .map(|version| VersionJson {
-                version: version.version,
-                state: state(version),
-                created: rfc3339(version.created.as_ref()),
-                created_by: &version.created_by,
-                expires: rfc3339(version.expires.as_ref()),
-            })
-            .collect();
+        let json: Vec<_> = versions.iter().map(VersionJson::of).collect();
         app.out.long(&json, |view| render(&versions, view))?;
         Ok(Exit::Done)
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use coffer_client::proto::{DestroySecretRequest, GetSecretMetadataRequest, PutSecretMetadataRequest, SecretMetadata};
+use coffer_client::proto::{
+    DestroySecretRequest, GetSecretMetadataRequest, PutSecretMetadataRequest, SecretMetadata, VersionInfo,
+};
 use serde::Serialize;
 
 use super::state;
@@ -188,8 +190,9 @@ struct MetadataJson<'a> {
     created: Option<String>,
 }
 
+/// What is known about a version.
 #[derive(Serialize)]
-struct VersionJson<'a> {
+pub(super) struct VersionJson<'a> {
     version: u64,
     state: &'static str,
     created: Option<String>,
@@ -197,18 +200,23 @@ struct VersionJson<'a> {
     expires: Option<String>,
 }
 
+impl<'a> VersionJson<'a> {
+    pub(super) fn of(version: &'a VersionInfo) -> Self {
+        Self {
+            version: version.version,
+            state: state(version),
+            created: rfc3339(version.created.as_ref()),
+            created_by: &version.created_by,
+            expires: rfc3339(version.expires.as_ref()),
+        }
+    }
+}
+
 fn json<'a>(path: &'a str, metadata: &'a SecretMetadata) -> MetadataJson<'a> {
-    let versions = metadata.versions.iter().map(|version| VersionJson {
-        version: version.version,
-        state: state(version),
-        created: rfc3339(version.created.as_ref()),
-        created_by: &version.created_by,
-        expires: rfc3339(version.expires.as_ref()),
-    });
     MetadataJson {
         path,
         newest_version: metadata.newest_version,
-        versions: versions.collect(),
+        versions: metadata.versions.iter().map(VersionJson::of).collect(),
         custom_metadata: metadata.custom_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         max_versions: metadata.max_versions,
         cas_required: metadata.cas_required,
