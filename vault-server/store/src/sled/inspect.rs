@@ -140,7 +140,7 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 type Pieces = BTreeSet<[u8; 13]>;
 
 fn records(db: &Db, found: &mut Inspection) -> Result<(), StoreError> {
-    found.revision = db.get(REVISION_KEY).map_err(engine_error)?.and_then(|record| decode_revision(&record));
+    found.revision = merger::stored_revision(db).map_err(engine_error)?;
     match (found.revision, found.mark) {
         (None, _) => found.add("data/db", "the log has lost its revision"),
         (Some(revision), Some(mark)) if mark > revision => {

@@ -100,10 +100,7 @@ impl Merger {
         drop(newest);
         // Becomes durable with the next merge; until then `recover` would do it again.
         for (key, values) in garbage {
-            let mut batch = Batch::default();
-            values.iter().flat_map(|value| value.pieces()).for_each(|piece| batch.remove(&piece));
-            batch.remove(&key);
-            self.apply(batch)?;
+            self.apply(removal(&key, &values))?;
         }
         Ok(())
     }
@@ -159,14 +156,14 @@ fn put(
     revision: Revision,
     apply: impl Fn(Batch) -> sled::Result<()>,
 ) -> Result<Garbage, MergeError> {
-    let mut step = Step { batch: Batch::default(), bytes: 0, replaced: Vec::new() };
+    let mut step = Step::default();
     let mut garbage = Garbage::new();
     for (key, write) in writes {
         let stored = db.get(head_key(key))?;
         let old = stored.map(|record| Head::decode(key, &record).map(|(head, _)| head)).transpose()?;
         step.add(key, write, old);
         if step.bytes >= STEP_BYTES {
-            apply(step.finish(revision, &mut garbage))?;
+            apply(std::mem::take(&mut step).finish(revision, &mut garbage))?;
         }
     }
     step.batch.insert(REVISION_KEY, &encode_revision(revision));
@@ -174,6 +171,8 @@ fn put(
     Ok(garbage)
 }
 
+/// What is applied at once.
+#[derive(Default)]
 struct Step {
     batch: Batch,
     bytes: usize,
@@ -199,11 +198,9 @@ impl Step {
         self.replaced.extend(old.map(|old| old.value).filter(|value| value.has_pieces()));
     }
 
-    /// The step's batch; the step is empty then.
-    fn finish(&mut self, revision: Revision, garbage: &mut Garbage) -> Batch {
-        let mut batch = std::mem::take(&mut self.batch);
-        let replaced = std::mem::take(&mut self.replaced);
-        self.bytes = 0;
+    /// The step's batch, with the record of what it replaces.
+    fn finish(self, revision: Revision, garbage: &mut Garbage) -> Batch {
+        let Self { mut batch, replaced, .. } = self;
         let number = u32::try_from(garbage.len()).unwrap_or(u32::MAX);
         let records = encode_garbage(revision, number, &replaced);
         for ((key, record), values) in records.into_iter().zip(replaced.chunks(GARBAGE_VALUES_MAX)) {
@@ -226,9 +223,9 @@ fn make_durable(db: &Db, log: &File, path: &Path) -> Result<(), MergeError> {
 /// What is stored before writers start: deletes what was left over, puts into sled what the journal has beyond it, checks
 /// that nothing is missing, and answers with the revision.
 pub(super) fn recover(db: &Db, log: &File, path: &Path, mark: Revision) -> Result<Revision, OpenError> {
-    let stored = db.get(REVISION_KEY).map_err(MergeError::from)?;
-    let stored = stored.and_then(|record| decode_revision(&record));
-    let stored = stored.ok_or_else(|| OpenError::Corrupt("the log has lost its revision".into()))?;
+    let stored = stored_revision(db)
+        .map_err(MergeError::from)?
+        .ok_or_else(|| OpenError::Corrupt("the log has lost its revision".into()))?;
     let (writes, revision) = journal::read(path, stored)?;
     if mark > revision {
         return Err(OpenError::Corrupt(format!("the log ends at revision {} and had {}", revision.0, mark.0)));
@@ -244,11 +241,15 @@ pub(super) fn recover(db: &Db, log: &File, path: &Path, mark: Revision) -> Resul
 
 /// As [`recover`], as far as it is needed to look at a copy that nobody will write to.
 pub(super) fn recover_copy(db: &Db, path: &Path) -> Result<(), OpenError> {
-    let stored = db.get(REVISION_KEY).map_err(MergeError::from)?;
     // Who looks finds out where it has none.
-    let Some(stored) = stored.and_then(|record| decode_revision(&record)) else { return Ok(()) };
+    let Some(stored) = stored_revision(db).map_err(MergeError::from)? else { return Ok(()) };
     let (writes, revision) = journal::read(path, stored)?;
     Ok(replay(db, writes, revision)?)
+}
+
+/// The revision of what is in sled; `None` where it is missing or does not match its checksum.
+pub(super) fn stored_revision(db: &Db) -> sled::Result<Option<Revision>> {
+    Ok(db.get(REVISION_KEY)?.and_then(|record| decode_revision(&record)))
 }
 
 fn replay(db: &Db, writes: Vec<(Key, Written)>, revision: Revision) -> Result<(), MergeError> {
@@ -262,10 +263,15 @@ fn clean(db: &Db) -> Result<(), OpenError> {
     for item in db.scan_prefix(GARBAGE_PREFIX) {
         let (key, record) = item.map_err(MergeError::from)?;
         let values = decode_garbage(&record).ok_or_else(|| OpenError::Corrupt("a list of garbage is cut off".into()))?;
-        let mut batch = Batch::default();
-        values.iter().flat_map(|value| value.pieces()).for_each(|piece| batch.remove(&piece));
-        batch.remove(key);
-        db.apply_batch(batch).map_err(MergeError::from)?;
+        db.apply_batch(removal(&key, &values)).map_err(MergeError::from)?;
     }
     Ok(())
+}
+
+/// Takes away the pieces that a record of garbage lists, and the record.
+fn removal(key: &[u8], values: &[ValueId]) -> Batch {
+    let mut batch = Batch::default();
+    values.iter().flat_map(|value| value.pieces()).for_each(|piece| batch.remove(&piece));
+    batch.remove(key);
+    batch
 }

@@ -120,15 +120,18 @@ impl Shared {
 
     pub(super) fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.healthy()?;
-        let engine = self.engine();
-        // Copied, so that nobody waits while sled is read.
-        let bounds = (Bound::Included(start), upper_bound(end));
-        let written: Vec<_> = if end.is_empty() || start < end {
-            let newest = self.newest();
-            newest.written.range::<[u8], _>(bounds).map(|(key, write)| (key.clone(), write.clone())).collect()
-        } else {
+        if !end.is_empty() && start >= end {
             return Ok(Vec::new());
-        };
+        }
+        let engine = self.engine();
+        let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
+        // Copied, so that nobody waits while sled is read.
+        let written = self
+            .newest()
+            .written
+            .range::<[u8], _>((Bound::Included(start), upper))
+            .map(|(key, write)| (key.clone(), write.clone()))
+            .collect::<Vec<_>>();
         guarded(engine.as_ref(), |db| range(db, &written, start, end, limit))
     }
 
@@ -148,11 +151,6 @@ fn stored(db: &Db, key: &[u8]) -> Result<Option<Entry>, StoreError> {
     record.map(|record| load(db, key.to_vec(), &record)).transpose()
 }
 
-/// The bound below which keys are, where an empty end means all.
-const fn upper_bound(end: &[u8]) -> Bound<&[u8]> {
-    if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) }
-}
-
 /// A page of what is in sled, and what was written to that range since.
 fn range(db: &Db, written: &[(Key, Written)], start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
     let mut page = Page::default();
@@ -161,10 +159,10 @@ fn range(db: &Db, written: &[(Key, Written)], start: &[u8], end: &[u8], limit: u
         let (key, record) = item.map_err(engine_error)?;
         Ok::<_, StoreError>((key_of(&key)?.to_vec(), record))
     });
-    let mut written = written.iter().map(|(key, write)| (key, write)).peekable();
+    let mut written = written.iter().peekable();
     let mut next = stored.next().transpose()?;
     while page.len() < limit {
-        match (written.next_if(|(key, _)| next.as_ref().is_none_or(|(stored, _)| *key <= stored)), next.take()) {
+        match (written.next_if(|(key, _)| next.as_ref().is_none_or(|(stored, _)| key <= stored)), next.take()) {
             (None, None) => break,
             (None, Some((key, record))) => {
                 page.push(load(db, key, &record)?)?;
