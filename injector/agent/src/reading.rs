@@ -46,16 +46,19 @@ pub fn template(text: &str, fields: &[(&str, &[u8])]) -> Result<Vec<u8>, String>
     let source = Source { path: "kv/a".to_owned(), version: 0 };
     let sources = BTreeMap::from([("secret".to_owned(), source.clone())]);
     let file = SecretFile { name: "file".to_owned(), sources, format: Format::Template(template), mode: 0o400 };
-    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), SecretBytes::copied_from(value)));
-    let secret = Secret {
-        fields: fields.collect(),
+    let content = render(&file, &BTreeMap::from([(source, secret(fields))])).map_err(|error| error.to_string())?;
+    Ok(content.expose().to_vec())
+}
+
+/// A secret with these fields, and nothing else to it.
+pub(crate) fn secret(fields: &[(&str, &[u8])]) -> Secret {
+    Secret {
+        fields: fields.iter().map(|(name, value)| ((*name).to_owned(), SecretBytes::copied_from(value))).collect(),
         version: 1,
         created: None,
         created_by: String::new(),
         expires: None,
         custom_metadata: BTreeMap::new(),
         receipt: 0,
-    };
-    let content = render(&file, &BTreeMap::from([(source, secret)])).map_err(|error| error.to_string())?;
-    Ok(content.expose().to_vec())
+    }
 }

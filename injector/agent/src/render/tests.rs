@@ -1,19 +1,10 @@
 use std::process::Command;
 
 use super::*;
-use crate::render::template::{TEMPLATE_BYTES_MAX, Template};
-
-fn secret(fields: &[(&str, &[u8])]) -> Secret {
-    Secret {
-        fields: fields.iter().map(|(name, value)| ((*name).to_owned(), SecretBytes::copied_from(value))).collect(),
-        version: 1,
-        created: None,
-        created_by: String::new(),
-        expires: None,
-        custom_metadata: BTreeMap::new(),
-        receipt: 0,
-    }
-}
+use crate::{
+    reading::secret,
+    render::template::{TEMPLATE_BYTES_MAX, Template},
+};
 
 fn source() -> Source {
     Source { path: "kv/a".to_owned(), version: 0 }
