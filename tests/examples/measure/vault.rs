@@ -1,4 +1,4 @@
-//! A vault with a secret, and pods whose agents write it to files.
+//! A vault with a secret that pods may read, and pods whose agents write it to files.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ use coffer_tests::{
 use tempfile::TempDir;
 
 /// The secret's path.
-const PATH: &str = "kv/push/secret";
+pub(crate) const PATH: &str = "kv/measure/secret";
 const PASSWORD: &str = "correct horse battery staple";
 
 /// A vault with a secret, and a cluster whose pods may read it.
@@ -35,7 +35,7 @@ pub(crate) struct Vault {
     pub(crate) server: Server,
     issuer: Issuer,
     share: String,
-    pub(crate) admin: Client,
+    admin: Client,
     rotation: usize,
 }
 
@@ -71,7 +71,7 @@ impl Vault {
         let grant = CreateGrantRequest {
             actions: vec!["read".to_owned()],
             path: PATH.to_owned(),
-            principal: "k8s:test/push/agent".to_owned(),
+            principal: "k8s:test/measure/reader".to_owned(),
             ..CreateGrantRequest::default()
         };
         officer.grants().create_grant(grant).await?;
@@ -92,10 +92,27 @@ impl Vault {
     /// Writes the next value; gives when that was acknowledged.
     pub(crate) async fn rotate(&mut self) -> Result<Instant> {
         self.rotation += 1;
-        let fields = HashMap::from([("field".to_owned(), self.value().into_bytes())]);
-        let request = PutSecretRequest { path: PATH.to_owned(), fields, ..PutSecretRequest::default() };
-        self.admin.kv().put_secret(request).await?;
+        self.put(self.value().into_bytes()).await?;
         Ok(Instant::now())
+    }
+
+    /// Writes the secret.
+    pub(crate) async fn put(&self, value: Vec<u8>) -> Result<()> {
+        let fields = HashMap::from([("field".to_owned(), value)]);
+        self.admin.kv().put_secret(PutSecretRequest { path: PATH.to_owned(), fields, ..PutSecretRequest::default() }).await?;
+        Ok(())
+    }
+
+    /// A pod's client, logged in.
+    pub(crate) async fn reader(&self) -> Result<Client> {
+        let client = connect(&self.server)?;
+        client.login_workload("", "test", &SecretString::from(self.token()?)).await?;
+        Ok(client)
+    }
+
+    /// The service-account token of a pod that may read.
+    fn token(&self) -> Result<String> {
+        self.issuer.token(&issuer::Pod::new("measure", "reader")?, Duration::from_secs(3_600))
     }
 }
 
@@ -123,7 +140,7 @@ impl Pod {
         let folder = memory::folder()?;
         let (output, token) = (folder.path().join("out"), folder.path().join("token"));
         fs::create_dir(&output)?;
-        fs::write(&token, vault.issuer.token(&issuer::Pod::new("push", "agent")?, Duration::from_secs(3_600))?)?;
+        fs::write(&token, vault.token()?)?;
         let config = folder.path().join("agent.toml");
         let text = format!(
             "log_level = \"warn\"\n[vault]\naddress = \"{}\"\nca_file = \"{}\"\ncluster = \"test\"\ntoken_file = \"{}\"\n\

@@ -1,0 +1,34 @@
+//! Measures what a server and its agents do together. docs/performance.md says how to run it, and what came of it.
+//!
+//! `cargo run -p coffer-tests --example measure -- push [AGENTS [ROTATIONS]]`, `-- start AGENT [STARTS]` or
+//! `-- pressure [SECONDS [IDLE]]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "this prints what it measured, and ends where anything is wrong"
+)]
+
+mod pressure;
+mod push;
+mod start;
+mod vault;
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Runtime;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let number = |at: usize, usual| arguments.get(at).map_or(Ok(usual), |text| text.parse::<usize>());
+    match arguments.first().map(String::as_str) {
+        Some("push") => Runtime::new()?.block_on(push::run(number(1, 1)?, number(2, 100)?)),
+        Some("start") => {
+            let agent = PathBuf::from(arguments.get(1).context("start AGENT [STARTS]: which agent?")?);
+            Runtime::new()?.block_on(start::run(&agent, number(2, 50)?))
+        }
+        Some("pressure") => pressure::run(number(1, 10)?.try_into()?, number(2, 2_000)?),
+        _ => bail!("push [AGENTS [ROTATIONS]], start AGENT [STARTS] or pressure [SECONDS [IDLE]]"),
+    }
+}
