@@ -27,6 +27,7 @@ pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 /// The flags of an answer to settings or a ping, of the last frame of a request, and of whole headers.
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -152,15 +153,15 @@ impl Way {
         Ok(raw)
     }
 
-    /// As [`Way::http2`], and the server speaks it, too: until then it may end the connection for the time that it took. As
-    /// clients do, one that does not come through is tried again.
+    /// As [`Way::http2`], and the server speaks it, too: until then it may end the connection for the time that it took, and
+    /// takes no more than 64 KiB on it. As clients do, one that does not come through is tried again.
     pub(crate) async fn http2_begun(&self, from: Ipv4Addr) -> Result<Raw> {
         let mut attempts = 0;
         loop {
             let begun = async {
                 let mut raw = self.http2(from, &[]).await?;
-                raw.until(|frame| (frame.kind == SETTINGS && frame.flags & ACK == 0).then_some(())).await?;
-                raw.send(&frame(SETTINGS, ACK, 0, &[])).await?;
+                // It comes after the settings, which are answered on the way.
+                raw.until(|frame| (frame.kind == WINDOW_UPDATE && frame.stream == 0).then_some(())).await?;
                 anyhow::Ok(raw)
             };
             match begun.await {

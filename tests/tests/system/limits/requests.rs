@@ -16,7 +16,7 @@ use super::{
     GET_SECRET, LOGIN, PATH, Reader, STATUS, address, ends, figure,
     raw::{
         DATA, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE, RST_STREAM, Raw,
-        SETTINGS, Way, frame, head, message, settings,
+        SETTINGS, WINDOW_UPDATE, Way, frame, head, message, settings,
     },
     until, vault, way,
 };
@@ -98,7 +98,7 @@ async fn unfinished_requests_of_strangers_are_bounded_in_memory() -> Result<()> 
                     let answered = raw
                         .until(|frame| match (frame.kind, frame.stream) {
                             (HEADERS | RST_STREAM, 1) => Some(None),
-                            (8, 1) => frame.payload.first_chunk().map(|more| Some(u32::from_be_bytes(*more))),
+                            (WINDOW_UPDATE, 1) => frame.payload.first_chunk().map(|more| Some(u32::from_be_bytes(*more))),
                             _ => None,
                         })
                         .await?;
