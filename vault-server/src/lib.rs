@@ -13,7 +13,7 @@ mod serve;
 mod tls_files;
 mod web;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode, thread};
 
 use anyhow::Context;
 use clap::Parser;
@@ -24,6 +24,15 @@ use zeroizing_alloc::ZeroAlloc;
 /// server must not have them.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
+
+/// The variable that names the number of threads which deal with requests, where the default does not fit.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// How many threads deal with requests: half as many as there are processors. The others are for connecting, the store
+/// and the audit log; threads that contend cost more than they bring.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
 
 /// Runs the server until it is told to stop.
 #[must_use]
@@ -45,6 +54,10 @@ fn start(arguments: &arguments::Arguments) -> anyhow::Result<()> {
     let config = config::Config::read(&arguments.config)?;
     let log = log::start(&config.log)?;
     hardening::apply().context("the process cannot be hardened")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if env::var_os(THREADS).is_none() {
+        runtime.worker_threads(threads());
+    }
+    let runtime = runtime.enable_all().build().context("no threads")?;
     runtime.block_on(serve::serve(&arguments.config, config, log))
 }

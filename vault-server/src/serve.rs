@@ -61,7 +61,7 @@ pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow
     let local = config.listen.socket.as_deref().map(bind_local).transpose()?;
 
     let tls = (tls::server_config(Arc::clone(&certificate))?, connection_limits(&config.limits));
-    let over_tls = listen::serve_tls(&api, listener, tls, &tasks, stop.clone());
+    let over_tls = listen::serve_tls(&api, listener, tls, stop.clone());
     let over_socket = async {
         match local {
             Some(local) => listen::serve_local(&api, local, &tasks, stop.clone()).await,

@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,10 +16,11 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
+    runtime::{self, Handle},
     sync::mpsc,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
@@ -30,7 +32,7 @@ use crate::{
     intake::Intake,
     metrics::Metrics,
     observe::Observe,
-    peer::{Caller, Connection, Guard, Local, Open, Peer, Tls},
+    peer::{Connection, Local, Tls},
 };
 
 /// Accepted connections that wait for the server to take them.
@@ -38,7 +40,8 @@ const ACCEPTED_MAX: usize = 64;
 /// How often the log says that connections are refused.
 const REFUSALS_SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// Serves the API over TLS until `stop`, and then until the requests under way are answered.
+/// Serves the API over TLS until `stop`, and then until the requests under way are answered. Connections are accepted, and
+/// hands shaken, by a thread of its own: however many there are, requests have the other threads for themselves.
 ///
 /// # Errors
 /// Fails where the server cannot go on.
@@ -46,20 +49,27 @@ pub async fn serve_tls(
     api: &Api,
     listener: TcpListener,
     (tls, limits): (ServerConfig, ConnectionLimits),
-    tasks: &TaskTracker,
     stop: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
+    let entrance = runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = {
+        let _entrance = entrance.enter();
+        TcpListener::from_std(listener.into_std()?)?
+    };
     let accepting = Accepting {
         listener,
         acceptor: TlsAcceptor::from(Arc::new(tls)),
         sender,
-        tasks: tasks.clone(),
+        tasks: TaskTracker::new(),
+        requests: Handle::current(),
         metrics: Arc::clone(api.metrics()),
         callers: Callers::new(limits),
         handshakes: Handshakes::default(),
     };
-    tasks.spawn(accepting.run(stop.clone()));
+    let until = stop.clone();
+    // It ends with `stop`, and leaves nothing that anybody would have to wait for.
+    thread::Builder::new().name("entrance".into()).spawn(move || entrance.block_on(accepting.run(until)))?;
     serve(api, receiver, limits.keepalive, stop).await
 }
 
@@ -67,12 +77,7 @@ pub async fn serve_tls(
 ///
 /// # Errors
 /// Fails where the server cannot go on.
-pub async fn serve_local(
-    api: &Api,
-    listener: UnixListener,
-    tasks: &TaskTracker,
-    stop: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+pub async fn serve_local(api: &Api, listener: UnixListener, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
     tasks.spawn(accept_local(listener, sender, stop.clone()));
     serve(api, receiver, KEEPALIVE_INTERVAL, stop).await
@@ -83,7 +88,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connections: mpsc::Receiver<io::Result<Connection<S>>>,
     keepalive: Duration,
     stop: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+) -> io::Result<()> {
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -97,7 +102,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .layer(Observe(Arc::clone(api.metrics())))
         .layer(Intake::new(api));
     let connections = ReceiverStream::new(connections);
-    api.add_to(server).serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await
+    api.add_to(server).serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await.map_err(io::Error::other)
 }
 
 /// Accepts connections over TLS.
@@ -106,6 +111,8 @@ struct Accepting {
     acceptor: TlsAcceptor,
     sender: mpsc::Sender<io::Result<Tls>>,
     tasks: TaskTracker,
+    /// Where the connections go when hands are shaken.
+    requests: Handle,
     metrics: Arc<Metrics>,
     callers: Arc<Callers>,
     handshakes: Handshakes,
@@ -141,9 +148,19 @@ impl Accepting {
     /// Shakes hands, and hands the connection on.
     fn begin(&self, stream: TcpStream, address: SocketAddr, place: Arc<Place>) {
         let (acceptor, sender, metrics) = (self.acceptor.clone(), self.sender.clone(), Arc::clone(&self.metrics));
-        let handshake = self.handshakes.begin(address.ip());
+        let (handshake, requests) = (self.handshakes.begin(address.ip()), self.requests.clone());
         self.tasks.spawn(async move {
-            if let Some(connection) = shake_hands(acceptor, stream, handshake, (address, place), &metrics).await {
+            // The threads that deal with its requests are to hear of it, and not this one.
+            let moved = stream.into_std().and_then(|stream| {
+                let _requests = requests.enter();
+                TcpStream::from_std(stream)
+            });
+            let Ok(stream) = moved else { return };
+            if let Some(stream) = shake_hands(acceptor, stream, handshake, address, &metrics).await {
+                let connection = {
+                    let _requests = requests.enter();
+                    Connection::new(stream, address, place, &metrics)
+                };
                 // A server that takes no more connections is ending: this one ends with it.
                 drop(sender.send(Ok(connection)).await);
             }
@@ -155,16 +172,12 @@ async fn shake_hands(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     handshake: Handshake,
-    (address, place): (SocketAddr, Arc<Place>),
-    metrics: &Arc<Metrics>,
-) -> Option<Tls> {
+    address: SocketAddr,
+    metrics: &Metrics,
+) -> Option<TlsStream<TcpStream>> {
     stream.set_nodelay(true).ok()?;
     match timeout(HANDSHAKE_TIME_MAX, handshake.run(acceptor.accept(stream))).await {
-        Ok(Some(Ok(stream))) => {
-            let (peer, guard) = (Peer::of_tls(&stream, address), Some(Guard::new(&place)));
-            let caller = Caller { peer, place: Some(place) };
-            Some(Connection { stream, caller, guard, _open: Some(Open::new(metrics)) })
-        }
+        Ok(Some(Ok(stream))) => Some(stream),
         Ok(Some(Err(error))) => {
             metrics.handshakes_failed.add_one();
             tracing::debug!(%address, %error, "a TLS handshake failed");
@@ -215,7 +228,6 @@ impl Refusals {
 }
 
 async fn accept_local(listener: UnixListener, sender: mpsc::Sender<io::Result<Local>>, stop: CancellationToken) {
-    let caller = Caller { peer: Peer::LOCAL, place: None };
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -223,7 +235,7 @@ async fn accept_local(listener: UnixListener, sender: mpsc::Sender<io::Result<Lo
         };
         match accepted {
             Ok((stream, _)) => {
-                if sender.send(Ok(Connection { stream, caller: caller.clone(), guard: None, _open: None })).await.is_err() {
+                if sender.send(Ok(Connection::local(stream))).await.is_err() {
                     return;
                 }
             }

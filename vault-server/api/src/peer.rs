@@ -57,9 +57,24 @@ pub(crate) struct Connection<S> {
     pub(crate) stream: S,
     pub(crate) caller: Caller,
     /// What ends it where its caller stands still; none on the local socket.
-    pub(crate) guard: Option<Guard>,
+    guard: Option<Guard>,
     /// Counts it for as long as it is open.
-    pub(crate) _open: Option<Open>,
+    _open: Option<Open>,
+}
+
+impl Connection<UnixStream> {
+    /// A connection over the local socket.
+    pub(crate) const fn local(stream: UnixStream) -> Self {
+        Self { stream, caller: Caller { peer: Peer::LOCAL, place: None }, guard: None, _open: None }
+    }
+}
+
+impl Connection<TlsStream<TcpStream>> {
+    /// A connection whose hands are shaken.
+    pub(crate) fn new(stream: TlsStream<TcpStream>, address: SocketAddr, place: Arc<Place>, metrics: &Arc<Metrics>) -> Self {
+        let (peer, guard) = (Peer::of_tls(&stream, address), Some(Guard::new(&place)));
+        Self { stream, caller: Caller { peer, place: Some(place) }, guard, _open: Some(Open::new(metrics)) }
+    }
 }
 
 /// Bytes that an HTTP/2 client begins with.
@@ -67,14 +82,14 @@ const PREFACE_BYTES: usize = 24;
 
 /// Ends a connection whose caller does not begin to speak HTTP/2, or takes nothing of its answers. Whether one lives that
 /// says nothing later on is asked by HTTP/2 itself.
-pub(crate) struct Guard {
+struct Guard {
     place: Arc<Place>,
     look: Pin<Box<Sleep>>,
     read: usize,
 }
 
 impl Guard {
-    pub(crate) fn new(place: &Arc<Place>) -> Self {
+    fn new(place: &Arc<Place>) -> Self {
         Self { place: Arc::clone(place), look: Box::pin(sleep(HANDSHAKE_TIME_MAX)), read: 0 }
     }
 
@@ -91,10 +106,10 @@ impl Guard {
 }
 
 /// A connection that is open, for the metrics.
-pub(crate) struct Open(Arc<Metrics>);
+struct Open(Arc<Metrics>);
 
 impl Open {
-    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+    fn new(metrics: &Arc<Metrics>) -> Self {
         metrics.connections.add_one();
         Self(Arc::clone(metrics))
     }
