@@ -114,7 +114,7 @@ where
                 let answered = ready!(Pin::new(answer).poll(context));
                 let turn = turn.take();
                 Poll::Ready(answered.map(|answer| match turn {
-                    Some(turn) => answer.map(|body| Body::new(Leaving { body, turn })),
+                    Some(turn) => answer.map(|body| Body::new(Leaving { body, turn, rest: Bytes::new() })),
                     None => answer,
                 }))
             }
@@ -168,10 +168,24 @@ impl http_body::Body for Arriving {
     }
 }
 
+/// Bytes of a piece that HTTP/2 copies together with what comes after it: from 256 on it sends each by itself.
+const PIECE_BYTES_MAX: usize = 255;
+/// Bytes that are cut into such pieces. Then an answer and its end leave by one call of the system, which costs more than
+/// the copying.
+const CUT_BYTES_MAX: usize = 2_048;
+
 /// An answer as it leaves: the request is under way until its end.
 struct Leaving {
     body: Body,
     turn: Arc<Turn>,
+    /// What is left of what is cut into pieces.
+    rest: Bytes,
+}
+
+impl Leaving {
+    fn next_piece(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
+    }
 }
 
 impl http_body::Body for Leaving {
@@ -179,16 +193,27 @@ impl http_body::Body for Leaving {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let hold = |piece| self.turn.place().hold_answer(piece, Instant::now());
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
+        let this = &mut *self;
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(this.next_piece()))));
+        }
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        let mut leave = |bytes| {
+            let held = this.turn.place().hold_answer(bytes, Instant::now());
+            if held.len() > CUT_BYTES_MAX {
+                return held;
+            }
+            this.rest = held;
+            this.next_piece()
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(&mut leave))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }
