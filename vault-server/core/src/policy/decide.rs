@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use cedar_policy::{Authorizer, Decision as CedarDecision, Entities, PolicyId, PolicySet, Request};
 
-use crate::principal::Principal;
+use crate::{id::GrantId, principal::Principal};
 
 use super::{
     Decision, Policies, Query, Resource, RuleId, check,
@@ -29,6 +29,8 @@ pub(super) struct Outcome {
     pub(super) failed: Vec<PolicyId>,
     pub(super) forbids: Vec<PolicyId>,
     permits: Vec<PolicyId>,
+    /// Grants that permit.
+    grants: Vec<GrantId>,
     /// Something could not even be asked. There is no policy to blame.
     pub(super) broken: bool,
     /// It holds for this moment only.
@@ -42,19 +44,29 @@ impl Outcome {
 
     /// Cedar leaves out a policy that fails, which would open a `forbid`: here it denies.
     pub(super) fn permitted(&self) -> bool {
-        !self.broken && self.failed.is_empty() && self.forbids.is_empty() && !self.permits.is_empty()
+        !self.broken && self.failed.is_empty() && self.forbids.is_empty() && !(self.permits.is_empty() && self.grants.is_empty())
     }
 
-    /// The policies that decided: those that failed, else those that forbid, else those that permit.
-    pub(super) fn deciding(&self) -> &[PolicyId] {
-        [&self.failed, &self.forbids].into_iter().find(|ids| !ids.is_empty()).unwrap_or(&self.permits)
+    /// The policies and grants that decided: those that failed, else those that forbid, else those that permit.
+    pub(super) fn deciding(&self) -> (&[PolicyId], &[GrantId]) {
+        match [&self.failed, &self.forbids].into_iter().find(|ids| !ids.is_empty()) {
+            Some(ids) => (ids, &[]),
+            None => (&self.permits, &self.grants),
+        }
+    }
+
+    /// The rules that decided, in order, each once.
+    pub(super) fn rules(&self) -> Vec<RuleId> {
+        let (policies, grants) = self.deciding();
+        let grants = grants.iter().map(|id| RuleId::Grant(*id));
+        let mut rules: Vec<_> = policies.iter().filter_map(RuleId::of).chain(grants).collect();
+        rules.sort();
+        rules.dedup();
+        rules
     }
 
     fn decision(&self) -> Decision {
-        let mut rules: Vec<_> = self.deciding().iter().filter_map(RuleId::of).collect();
-        rules.sort();
-        rules.dedup();
-        Decision { permitted: self.permitted(), rules }
+        Decision { permitted: self.permitted(), rules: self.rules() }
     }
 
     fn ask(&mut self, question: &(Request, Entities), set: &PolicySet) {
@@ -131,20 +143,17 @@ impl Policies {
         // A grant is its scope and nothing else: one that is found for the request, and has its action, permits it.
         // Cedar need not be asked about what it would say anyway.
         let grants = self.grants.candidates(&principals, &resources).into_iter();
-        let permits = grants.filter(|grant| grant.actions.contains(&query.action));
-        let permits = permits.map(|grant| RuleId::Grant(grant.id).cedar(0)).collect();
+        let grants = grants.filter(|grant| grant.actions.contains(&query.action)).map(|grant| grant.id).collect();
 
-        let open = |nodes: &[Node]| nodes.iter().cloned().map(Some).chain([None]).collect::<Vec<_>>();
-        let (open_principals, open_resources) = (open(&principals), open(&resources));
         // What people write is about paths: it has no say about the vault itself.
         let texts = match query.resource {
-            Resource::Path(_) => self.texts.candidates(&open_principals, &open_resources),
+            Resource::Path(_) => self.texts.candidates(&principals, &resources),
             Resource::System => Vec::new(),
         };
-        let roles = ROLES.candidates(&open_principals, &open_resources);
+        let roles = ROLES.candidates(&principals, &resources);
 
         let reads_now = texts.iter().any(|bucket| bucket.reads_now);
-        let mut outcome = Outcome { permits, reads_now, ..Outcome::default() };
+        let mut outcome = Outcome { grants, reads_now, ..Outcome::default() };
         if roles.is_empty() && texts.is_empty() {
             return outcome;
         }

@@ -43,11 +43,13 @@ impl Policies {
     #[must_use]
     pub fn explain(&self, query: &Query<'_>) -> Explanation {
         let outcome = self.ask_candidates(query);
-        let mut ids: Vec<_> = outcome.deciding().to_vec();
+        let (policies, grants) = outcome.deciding();
+        let grants = grants.iter().map(|id| RuleId::Grant(*id).cedar(0));
+        let mut ids: Vec<_> = policies.iter().cloned().chain(grants).collect();
         ids.sort();
         let rules: Vec<_> = ids.iter().filter_map(|id| self.deciding_rule(id)).collect();
         let near_misses = if rules.is_empty() { self.near_misses(query) } else { Vec::new() };
-        let summary = self.summary(query, &outcome, &ids, &near_misses);
+        let summary = self.summary(query, &outcome, &near_misses);
         let near_misses = near_misses.iter().map(|grant| grant.id).collect();
         Explanation { permitted: outcome.permitted(), summary, rules, near_misses }
     }
@@ -63,10 +65,8 @@ impl Policies {
         Some(DecidingRule { kind: rule.kind(), id: rule.id(), forbids, text })
     }
 
-    fn summary(&self, query: &Query<'_>, outcome: &Outcome, ids: &[PolicyId], near: &[&Grant]) -> String {
-        let mut rules: Vec<_> = ids.iter().filter_map(RuleId::of).collect();
-        rules.sort();
-        rules.dedup();
+    fn summary(&self, query: &Query<'_>, outcome: &Outcome, near: &[&Grant]) -> String {
+        let rules = outcome.rules();
         if outcome.broken {
             return "denied, because the request could not be put to the policies: this is a fault of the vault".to_owned();
         }

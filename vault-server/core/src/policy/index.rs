@@ -124,9 +124,30 @@ fn write_key(key: &mut String, principal: &Node, resource: &Node) {
 /// Policies that were written as text, by what their scopes name.
 #[derive(Default)]
 pub(super) struct Texts {
-    /// By principal, then by resource; `None` where the scope leaves it open.
-    by_scope: HashMap<Option<Node>, HashMap<Option<Node>, Bucket>>,
+    /// By principal, then by resource.
+    by_scope: Scoped<Scoped<Bucket>>,
     all: HashMap<PolicyId, Policy>,
+}
+
+/// What is found by the node that a scope names, or for a scope that leaves it open.
+#[derive(Default)]
+struct Scoped<T> {
+    named: HashMap<Node, T>,
+    open: T,
+}
+
+impl<T: Default> Scoped<T> {
+    fn place(&mut self, node: Option<Node>) -> &mut T {
+        match node {
+            Some(node) => self.named.entry(node).or_default(),
+            None => &mut self.open,
+        }
+    }
+
+    /// What concerns one of these.
+    fn of(&self, nodes: &[Node]) -> impl Iterator<Item = &T> {
+        nodes.iter().filter_map(|node| self.named.get(node)).chain([&self.open])
+    }
 }
 
 /// Policies with one scope.
@@ -148,7 +169,7 @@ impl Texts {
             ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
             ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => Node::of(&uid),
         };
-        let bucket = self.by_scope.entry(principal).or_default().entry(resource).or_default();
+        let bucket = self.by_scope.place(principal).place(resource);
         bucket.reads_now |= policy.to_json().map_or(true, |json| reads_now(&json));
         bucket.set.add(policy.clone()).ok()?;
         self.all.insert(policy.id().clone(), policy);
@@ -164,9 +185,9 @@ impl Texts {
     }
 
     /// The policies whose scope the request is in.
-    pub(super) fn candidates(&self, principals: &[Option<Node>], resources: &[Option<Node>]) -> Vec<&Bucket> {
-        let by_resource = principals.iter().filter_map(|principal| self.by_scope.get(principal));
-        by_resource.flat_map(|map| resources.iter().filter_map(|resource| map.get(resource))).collect()
+    pub(super) fn candidates(&self, principals: &[Node], resources: &[Node]) -> Vec<&Bucket> {
+        let buckets = self.by_scope.of(principals).flat_map(|by_resource| by_resource.of(resources));
+        buckets.filter(|bucket| !bucket.set.is_empty()).collect()
     }
 }
 
