@@ -13,7 +13,13 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use coffer_core::{
-    action::Action, clock::Timestamp, id::RequestId, limits::REQUEST_ID_CHARS_MAX, path::Path, policy::Resource, reason::Reason,
+    action::Action,
+    clock::Timestamp,
+    id::RequestId,
+    limits::{IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_ID_CHARS_MAX},
+    path::Path,
+    policy::Resource,
+    reason::Reason,
 };
 use coffer_secret::{SecretBytes, SecretString};
 use coffer_vault::{Authenticated, Failure, Idempotency, Outcome, Planned, Record, Unsealed};
@@ -43,8 +49,6 @@ pub(crate) trait Operation: Sized + Send + Sync + 'static {
     const RPC: Rpc;
     /// Whether it changes what the vault keeps about itself: such changes are made one at a time.
     const CHANGES_VAULT: bool = false;
-    /// Whether a repetition under an idempotency key gets the first answer.
-    const REPEATABLE: bool = false;
 
     /// Takes the request apart. What is refused here is refused before policy is asked.
     fn parse(request: Self::Request) -> Result<Self, Failure>;
@@ -60,7 +64,7 @@ pub(crate) trait Operation: Sized + Send + Sync + 'static {
     }
 
     /// The key under which a repetition of the request gets the same answer; empty for none.
-    fn idempotency_key(&self) -> &str {
+    fn idempotency_key(_request: &Self::Request) -> &str {
         ""
     }
 
@@ -153,6 +157,13 @@ fn own_id(metadata: &MetadataMap) -> Option<String> {
     ((1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.chars().all(good)).then(|| id.to_owned())
 }
 
+fn check_key(key: &str) -> Result<(), Failure> {
+    if key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(Failure::new(Reason::LimitExceeded, "an idempotency key has at most 64 bytes"));
+    }
+    Ok(())
+}
+
 impl Api {
     /// Deals with a request that needs a session.
     pub(crate) async fn serve<O: Operation>(&self, request: Request<O::Request>) -> Result<Response<O::Response>, Status> {
@@ -163,13 +174,14 @@ impl Api {
 
     async fn steps<O: Operation>(&self, envelope: &Envelope, request: O::Request) -> Result<O::Response, Failure> {
         let mut call = self.begin(envelope, O::RPC).await?;
-        let fingerprint = if O::REPEATABLE {
+        let key = O::idempotency_key(&request).to_owned();
+        let fingerprint = if key.is_empty() {
+            [0; 32]
+        } else {
             let request = SecretBytes::from(request.encode_to_vec());
             call.vault.fingerprint(O::RPC.method, request.expose())
-        } else {
-            [0; 32]
         };
-        let mut operation = match O::parse(request) {
+        let mut operation = match check_key(&key).and_then(|()| O::parse(request)) {
             Ok(operation) => operation,
             Err(failure) => return refuse(call, failure).await,
         };
@@ -177,8 +189,7 @@ impl Api {
         if let Err(failure) = authorise(&mut call, O::RPC, operation.path()) {
             return refuse(call, failure).await;
         }
-        let key = operation.idempotency_key();
-        let repeat = match Idempotency::new(&call.vault, &call.who, key, fingerprint) {
+        let repeat = match Idempotency::new(&call.vault, &call.who, &key, fingerprint) {
             Ok(repeat) => repeat,
             Err(failure) => return refuse(call, failure).await,
         };

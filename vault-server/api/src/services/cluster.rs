@@ -116,7 +116,6 @@ struct Create {
     name: Name,
     settings: WireSettings,
     runtime: Option<Arc<ClusterRuntime>>,
-    key: String,
 }
 
 #[async_trait]
@@ -125,23 +124,17 @@ impl Operation for Create {
     type Response = CreateClusterResponse;
     const RPC: Rpc = rpc::CREATE_CLUSTER;
     const CHANGES_VAULT: bool = true;
-    const REPEATABLE: bool = true;
 
     fn parse(request: CreateClusterRequest) -> Result<Self, Failure> {
-        Ok(Self {
-            name: convert::name(&request.name)?,
-            settings: parse_settings(request.settings)?,
-            runtime: None,
-            key: convert::idempotency_key(request.idempotency_key)?,
-        })
+        Ok(Self { name: convert::name(&request.name)?, settings: parse_settings(request.settings)?, runtime: None })
     }
 
     fn details(&self) -> BTreeMap<String, String> {
         about(&self.name)
     }
 
-    fn idempotency_key(&self) -> &str {
-        &self.key
+    fn idempotency_key(request: &CreateClusterRequest) -> &str {
+        &request.idempotency_key
     }
 
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {

@@ -18,11 +18,3 @@ pub(crate) fn name(text: &str) -> Result<Name, Failure> {
 pub(crate) fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, Failure> {
     text.parse().map_err(|_| Failure::invalid("an id is 32 lower-case hexadecimal digits"))
 }
-
-/// An idempotency key as a request gives it.
-pub(crate) fn idempotency_key(text: String) -> Result<String, Failure> {
-    if text.len() > coffer_core::limits::IDEMPOTENCY_KEY_BYTES_MAX {
-        return Err(Failure::new(coffer_core::reason::Reason::LimitExceeded, "an idempotency key has at most 64 bytes"));
-    }
-    Ok(text)
-}

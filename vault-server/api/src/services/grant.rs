@@ -44,7 +44,6 @@ struct Create {
     actions: BTreeSet<Action>,
     path: PathPattern,
     principal: PrincipalPattern,
-    key: String,
 }
 
 #[async_trait]
@@ -53,7 +52,6 @@ impl Operation for Create {
     type Response = CreateGrantResponse;
     const RPC: Rpc = rpc::CREATE_GRANT;
     const CHANGES_VAULT: bool = true;
-    const REPEATABLE: bool = true;
 
     fn parse(request: CreateGrantRequest) -> Result<Self, Failure> {
         let action = |name: &String| name.parse::<Action>().ok().filter(|action| action.on_path());
@@ -62,7 +60,6 @@ impl Operation for Create {
             actions: actions.ok_or_else(|| Failure::invalid("the actions of a grant are read, list, write, delete, destroy"))?,
             path: request.path.parse()?,
             principal: request.principal.parse()?,
-            key: convert::idempotency_key(request.idempotency_key)?,
         })
     }
 
@@ -75,8 +72,8 @@ impl Operation for Create {
         ])
     }
 
-    fn idempotency_key(&self) -> &str {
-        &self.key
+    fn idempotency_key(request: &CreateGrantRequest) -> &str {
+        &request.idempotency_key
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<CreateGrantResponse>, Failure> {

@@ -111,7 +111,6 @@ struct Put {
     expected: Option<u64>,
     merge: bool,
     ttl_secs: Option<u64>,
-    key: String,
 }
 
 #[async_trait]
@@ -119,7 +118,6 @@ impl Operation for Put {
     type Request = PutSecretRequest;
     type Response = PutSecretResponse;
     const RPC: Rpc = rpc::PUT_SECRET;
-    const REPEATABLE: bool = true;
 
     fn parse(request: PutSecretRequest) -> Result<Self, Failure> {
         let fields = request.fields.into_iter().map(|(name, value)| (name, SecretBytes::from(value))).collect();
@@ -129,7 +127,6 @@ impl Operation for Put {
             expected: request.expected_version,
             merge: request.merge,
             ttl_secs: (request.ttl_seconds != 0).then_some(request.ttl_seconds),
-            key: convert::idempotency_key(request.idempotency_key)?,
         })
     }
 
@@ -137,8 +134,8 @@ impl Operation for Put {
         Some(&self.path)
     }
 
-    fn idempotency_key(&self) -> &str {
-        &self.key
+    fn idempotency_key(request: &PutSecretRequest) -> &str {
+        &request.idempotency_key
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<PutSecretResponse>, Failure> {
@@ -156,7 +153,6 @@ impl Operation for Put {
 struct Rollback {
     path: Path,
     rollback: RollbackRequest,
-    key: String,
 }
 
 #[async_trait]
@@ -164,7 +160,6 @@ impl Operation for Rollback {
     type Request = RollbackSecretRequest;
     type Response = RollbackSecretResponse;
     const RPC: Rpc = rpc::ROLLBACK_SECRET;
-    const REPEATABLE: bool = true;
 
     fn parse(request: RollbackSecretRequest) -> Result<Self, Failure> {
         let rollback = RollbackRequest {
@@ -172,15 +167,15 @@ impl Operation for Rollback {
             expected: request.expected_version,
             ttl_secs: (request.ttl_seconds != 0).then_some(request.ttl_seconds),
         };
-        Ok(Self { path: request.path.parse()?, rollback, key: convert::idempotency_key(request.idempotency_key)? })
+        Ok(Self { path: request.path.parse()?, rollback })
     }
 
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
 
-    fn idempotency_key(&self) -> &str {
-        &self.key
+    fn idempotency_key(request: &RollbackSecretRequest) -> &str {
+        &request.idempotency_key
     }
 
     fn details(&self) -> BTreeMap<String, String> {

@@ -62,7 +62,6 @@ struct Create {
     password: Option<SecretString>,
     hash: Option<String>,
     pins: BTreeSet<String>,
-    key: String,
 }
 
 #[async_trait]
@@ -71,7 +70,6 @@ impl Operation for Create {
     type Response = CreateOperatorResponse;
     const RPC: Rpc = rpc::CREATE_OPERATOR;
     const CHANGES_VAULT: bool = true;
-    const REPEATABLE: bool = true;
 
     fn parse(request: CreateOperatorRequest) -> Result<Self, Failure> {
         let password = SecretString::from(request.password);
@@ -81,7 +79,6 @@ impl Operation for Create {
             password: (!password.is_empty()).then_some(password),
             hash: None,
             pins: parse_pins(request.certificate_pins)?,
-            key: convert::idempotency_key(request.idempotency_key)?,
         })
     }
 
@@ -89,8 +86,8 @@ impl Operation for Create {
         about(&self.name, Some(&self.roles))
     }
 
-    fn idempotency_key(&self) -> &str {
-        &self.key
+    fn idempotency_key(request: &CreateOperatorRequest) -> &str {
+        &request.idempotency_key
     }
 
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
