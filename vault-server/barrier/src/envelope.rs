@@ -5,7 +5,7 @@
 //! bytes, big-endian), the key, and the version of the write (8 bytes, big-endian). A value that stands elsewhere, or was
 //! written another time, does not open.
 
-use coffer_crypto::{key::Key, xaes};
+use coffer_crypto::xaes::Cipher;
 use coffer_secret::SecretBytes;
 
 use crate::error::{BarrierError, FORMAT};
@@ -34,9 +34,9 @@ fn associated(head: &[u8], place: Place<'_>) -> Vec<u8> {
 }
 
 /// Encrypts a value for its place.
-pub(crate) fn seal(key: &Key, name: KeyName, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, BarrierError> {
+pub(crate) fn seal(key: &Cipher, name: KeyName, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, BarrierError> {
     let mut envelope = [&[FORMAT, XAES], name.keyring.as_slice(), &name.term.to_be_bytes()].concat();
-    let sealed = xaes::seal(key, &associated(&envelope, place), value);
+    let sealed = key.seal(&associated(&envelope, place), value);
     let sealed = sealed.map_err(|_| BarrierError::Internal("no random numbers, or a value too long to encrypt"))?;
     envelope.extend_from_slice(&sealed);
     Ok(envelope)
@@ -60,9 +60,9 @@ pub(crate) fn key_name(envelope: &[u8]) -> Result<KeyName, BarrierError> {
 }
 
 /// Decrypts the value that stands at a place.
-pub(crate) fn open(key: &Key, place: Place<'_>, envelope: &[u8]) -> Result<SecretBytes, BarrierError> {
+pub(crate) fn open(key: &Cipher, place: Place<'_>, envelope: &[u8]) -> Result<SecretBytes, BarrierError> {
     let head = envelope.split_at_checked(HEAD_BYTES);
     let (head, sealed) = head.ok_or_else(|| BarrierError::corrupt("a value without its head"))?;
-    let opened = xaes::open(key, &associated(head, place), sealed);
+    let opened = key.open(&associated(head, place), sealed);
     opened.map_err(|_| BarrierError::corrupt("a value was moved, changed or put back"))
 }

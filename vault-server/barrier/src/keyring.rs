@@ -6,6 +6,7 @@ use coffer_crypto::{
     key::{KEY_BYTES, Key},
     random::{self, RandomError},
     siv::NamesKey,
+    xaes::Cipher,
 };
 use coffer_secret::{SecretArray, SecretBytes};
 use coffer_store::{Condition, Entry, KEY_BYTES_MAX};
@@ -146,7 +147,7 @@ pub(crate) struct Keyring {
     derivation: Key,
     directories: Directories,
     /// By number, ascending; never empty.
-    terms: Vec<(u32, Key)>,
+    terms: Vec<(u32, Cipher)>,
     /// Where the keyring itself is stored, and as which version.
     place: Vec<u8>,
     version: u64,
@@ -158,7 +159,7 @@ impl Keyring {
         if record.tenant != tenant_id(scope) {
             return Err(BarrierError::corrupt("a keyring of another scope"));
         }
-        let terms = record.terms.iter().map(|term| key(&term.key).map(|key| (term.number, key)));
+        let terms = record.terms.iter().map(|term| key(&term.key).map(|key| (term.number, Cipher::new(&key))));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
         if terms.is_empty() || !terms.is_sorted_by(|(a, _), (b, _)| a < b) {
             return Err(BarrierError::corrupt("a keyring's terms"));
@@ -273,7 +274,7 @@ impl Keyring {
         Ok(Record { value, version: entry.version, modified: entry.modified })
     }
 
-    fn term(&self, number: u32) -> Option<&Key> {
+    fn term(&self, number: u32) -> Option<&Cipher> {
         let at = self.terms.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         self.terms.get(at).map(|(_, key)| key)
     }

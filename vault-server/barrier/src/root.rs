@@ -11,6 +11,7 @@ use coffer_crypto::{
     derive::{self, Label},
     key::Key,
     siv::NamesKey,
+    xaes::Cipher,
 };
 use coffer_secret::SecretBytes;
 use coffer_store::{Entry, Store};
@@ -75,7 +76,7 @@ impl Root {
     pub(crate) fn wrap(&self, scope: Scope, record: &KeyringRecord, version: u64) -> Result<(Vec<u8>, Keyring), BarrierError> {
         let place = self.place(scope);
         let encoded = encoding::encode(record).map_err(|_| BarrierError::Internal("a keyring that cannot be encoded"))?;
-        let value = envelope::seal(&self.wrapping, ROOT, Place { key: &place, version }, encoded.expose())?;
+        let value = envelope::seal(&Cipher::new(&self.wrapping), ROOT, Place { key: &place, version }, encoded.expose())?;
         Ok((value, Keyring::new(record, scope, place, version)?))
     }
 
@@ -94,7 +95,7 @@ impl Root {
         if envelope::key_name(&entry.value)? != ROOT {
             return Err(BarrierError::corrupt("a keyring that the root key did not wrap"));
         }
-        envelope::open(&self.wrapping, Place { key: &entry.key, version: entry.version }, &entry.value)
+        envelope::open(&Cipher::new(&self.wrapping), Place { key: &entry.key, version: entry.version }, &entry.value)
     }
 
     /// The keyring that is stored here, whosever it is.
@@ -110,7 +111,7 @@ impl Root {
     /// The stored form of the same keyring as the first write of its key.
     pub(crate) fn moved(&self, entry: &Entry) -> Result<Vec<u8>, BarrierError> {
         let encoded = self.open(entry)?;
-        envelope::seal(&self.wrapping, ROOT, Place { key: &entry.key, version: 1 }, encoded.expose())
+        envelope::seal(&Cipher::new(&self.wrapping), ROOT, Place { key: &entry.key, version: 1 }, encoded.expose())
     }
 
     /// A scope's keyring: as it is known, or else as it is stored.

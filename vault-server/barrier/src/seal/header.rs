@@ -5,6 +5,7 @@ use coffer_crypto::{
     derive::{self, Label},
     key::{KEY_BYTES, Key},
     share::ShareSet,
+    xaes::Cipher,
 };
 use coffer_secret::SecretArray;
 use coffer_store::{Condition, Entry, Revision, Store, Transaction, Write};
@@ -129,7 +130,7 @@ impl Header {
         let public = public.into_exposed();
         let place = [PLACE, &public].concat();
         let wrapping = derive::derive(secret, Label::Root, vault.as_bytes());
-        let wrapped = envelope::seal(&wrapping, SEAL, Place { key: &place, version }, root.expose())?;
+        let wrapped = envelope::seal(&Cipher::new(&wrapping), SEAL, Place { key: &place, version }, root.expose())?;
         Ok(Self { vault, description, public, wrapped, version, wrapped_as: version })
     }
 
@@ -138,7 +139,7 @@ impl Header {
         envelope::key_name(&self.wrapped)?;
         let place = [PLACE, &self.public].concat();
         let wrapping = derive::derive(secret, Label::Root, self.vault.as_bytes());
-        let root = envelope::open(&wrapping, Place { key: &place, version: self.wrapped_as }, &self.wrapped)?;
+        let root = envelope::open(&Cipher::new(&wrapping), Place { key: &place, version: self.wrapped_as }, &self.wrapped)?;
         let root = SecretArray::<KEY_BYTES>::try_from(root.expose());
         root.map(Key::from_array).map_err(|_| BarrierError::corrupt("the root key"))
     }
