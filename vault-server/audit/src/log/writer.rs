@@ -31,8 +31,10 @@ const LAZY_TIME_MAX: Duration = Duration::from_millis(20);
 const LAZY_LOOK: Duration = Duration::from_millis(2);
 /// Bytes of such records that are held back, at most.
 const LAZY_BYTES_MAX: usize = 1 << 20;
-/// How long a sync waits for more records, after one that served several callers: those are likely to come again.
-const GATHER_TIME: Duration = Duration::from_micros(200);
+/// How long a sync waits for more records, at most.
+const GATHER_TIME_MAX: Duration = Duration::from_millis(1);
+/// How often it looks whether there are any.
+const GATHER_LOOK: Duration = Duration::from_micros(200);
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -142,7 +144,7 @@ pub(super) struct Writer {
     pub(super) checkpoints: Box<dyn AppendFile>,
     pub(super) shared: Arc<Shared>,
     pub(super) size: watch::Sender<u64>,
-    /// How many callers the last sync served.
+    /// How many callers the last sync served: those are likely to come again.
     pub(super) served: usize,
     /// Held as long as the writer is there.
     pub(super) _lock: File,
@@ -189,9 +191,15 @@ impl Writer {
     /// back the command that does not fit.
     fn append(&mut self, first: Command, batch: &mut Batch, commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
         let mut next = self.gather(Some(first), batch, commands);
-        if next.is_none() && batch.waiting > 0 && self.served > 1 {
-            thread::park_timeout(GATHER_TIME);
+        // Those that were served last time are waited for, and where there are more already, for those that come as fast.
+        let (began, more) = (Instant::now(), batch.waiting > self.served && self.served > 0);
+        while next.is_none() && batch.waiting > 0 && (more || batch.waiting < self.served) && began.elapsed() < GATHER_TIME_MAX {
+            let before = batch.waiting;
+            thread::park_timeout(GATHER_LOOK);
             next = commands.try_recv().ok().and_then(|more| self.gather(Some(more), batch, commands));
+            if more && batch.waiting == before {
+                break;
+            }
         }
         if batch.is_due() {
             self.sync(batch);
