@@ -1,7 +1,7 @@
 //! Measures what a server and its agents do together. docs/performance.md says how to run it, and what came of it.
 //!
-//! `cargo run -p coffer-tests --example measure -- push [AGENTS [ROTATIONS]]`, `-- start AGENT [STARTS]` or
-//! `-- pressure [SECONDS [IDLE]]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
+//! `cargo run -p coffer-tests --example measure -- push [AGENTS [ROTATIONS]]`, `-- start AGENT [STARTS]`,
+//! `-- pressure [SECONDS [IDLE]]` or `-- size [SECRETS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
 
 #![expect(
     clippy::print_stdout,
@@ -11,13 +11,14 @@
 
 mod pressure;
 mod push;
+mod size;
 mod start;
 mod vault;
 
 use std::{env, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::LocalSet};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -29,6 +30,7 @@ fn main() -> Result<()> {
             Runtime::new()?.block_on(start::run(&agent, number(2, 50)?))
         }
         Some("pressure") => pressure::run(number(1, 10)?.try_into()?, number(2, 2_000)?),
-        _ => bail!("push [AGENTS [ROTATIONS]], start AGENT [STARTS] or pressure [SECONDS [IDLE]]"),
+        Some("size") => LocalSet::new().block_on(&Runtime::new()?, size::run(number(1, 100_000)?)),
+        _ => bail!("push [AGENTS [ROTATIONS]], start AGENT [STARTS], pressure [SECONDS [IDLE]] or size [SECRETS]"),
     }
 }

@@ -69,8 +69,8 @@ impl Vault {
             CreateClusterRequest { name: "test".to_owned(), settings: Some(settings), ..CreateClusterRequest::default() };
         admin.clusters().create_cluster(cluster).await?;
         let grant = CreateGrantRequest {
-            actions: vec!["read".to_owned()],
-            path: PATH.to_owned(),
+            actions: vec!["read".to_owned(), "write".to_owned()],
+            path: "kv/measure/**".to_owned(),
             principal: "k8s:test/measure/reader".to_owned(),
             ..CreateGrantRequest::default()
         };
@@ -82,6 +82,10 @@ impl Vault {
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.server.terminate()?;
         self.server.start()?;
+        self.unseal().await
+    }
+
+    pub(crate) async fn unseal(&self) -> Result<()> {
         unseal(&connect(&self.server)?, &self.share).await
     }
 
