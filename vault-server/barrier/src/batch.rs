@@ -27,6 +27,9 @@ pub struct Record {
 pub enum Expect {
     /// Not there.
     Absent,
+    /// Never there before: a name with random numbers in it, or named once by a record that is expected to be of a version.
+    /// Nobody looks. Only for what is written.
+    New,
     /// Of this version.
     Version(u64),
     /// Anything, or not there: for the deletion of what is written once and named by nothing else. Re-encryption changes

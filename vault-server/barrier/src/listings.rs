@@ -115,7 +115,7 @@ impl Listings {
             .collect();
         let keys = transaction.writes.iter().filter_map(|write| match write {
             Write::Put(key, _) => absent.contains(key).then(|| key.clone()),
-            Write::Delete(key) => Some(key.clone()),
+            Write::Create(key, _) | Write::Delete(key) | Write::Erase(key) => Some(key.clone()),
         });
         Changing { listings: self, keys: keys.collect(), is_known: false }
     }

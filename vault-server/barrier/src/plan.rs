@@ -115,20 +115,27 @@ impl Plan {
             Change::Put(value) => {
                 // The condition below makes this the version that the write will have.
                 let version = match step.expect {
-                    Expect::Absent => 1,
+                    Expect::Absent | Expect::New => 1,
                     Expect::Version(version) => version.checked_add(1).ok_or(BarrierError::Conflict)?,
                     Expect::Any => return Err(BarrierError::Internal("a record is written over whatever it is")),
                 };
                 let value = keyring.seal(Place { key: &physical, version }, value.expose())?;
-                transaction.writes.push(Write::Put(physical.clone(), value));
+                transaction.writes.push(match step.expect {
+                    Expect::New => Write::Create(physical.clone(), value),
+                    _ => Write::Put(physical.clone(), value),
+                });
             }
+            Change::Delete | Change::Require if step.expect == Expect::New => {
+                return Err(BarrierError::Internal("a record that was never there is deleted or required"));
+            }
+            Change::Delete if step.expect == Expect::Any => transaction.writes.push(Write::Erase(physical.clone())),
             Change::Delete => transaction.writes.push(Write::Delete(physical.clone())),
             Change::Require => {}
         }
         match step.expect {
             Expect::Absent => transaction.conditions.push(Condition::Absent(physical)),
             Expect::Version(version) => transaction.conditions.push(Condition::Version(physical, version)),
-            Expect::Any => {}
+            Expect::New | Expect::Any => {}
         }
         Ok(())
     }

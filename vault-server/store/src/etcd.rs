@@ -177,8 +177,12 @@ impl EtcdStore {
         });
         let success = transaction.writes.into_iter().map(|write| RequestOp {
             request: Some(match write {
-                Write::Put(key, value) => Request::RequestPut(PutRequest { key: self.wire_key(&key), value }),
-                Write::Delete(key) => Request::RequestDeleteRange(DeleteRangeRequest { key: self.wire_key(&key) }),
+                Write::Put(key, value) | Write::Create(key, value) => {
+                    Request::RequestPut(PutRequest { key: self.wire_key(&key), value })
+                }
+                Write::Delete(key) | Write::Erase(key) => {
+                    Request::RequestDeleteRange(DeleteRangeRequest { key: self.wire_key(&key) })
+                }
             }),
         });
         TxnRequest { compare: compare.collect(), success: success.collect() }

@@ -104,12 +104,12 @@ impl State {
         let mut changes = Vec::with_capacity(writes.len());
         for write in writes {
             match write {
-                Write::Put(key, bytes) => {
+                Write::Put(key, bytes) | Write::Create(key, bytes) => {
                     let version = self.values.get(&key).map_or(1, |value| value.version.saturating_add(1));
                     self.values.insert(key.clone(), Value { bytes, version, modified: revision });
                     changes.push(Change { key, present: true, revision });
                 }
-                Write::Delete(key) => {
+                Write::Delete(key) | Write::Erase(key) => {
                     if self.values.remove(&key).is_some() {
                         changes.push(Change { key, present: false, revision });
                     }

@@ -67,8 +67,13 @@ impl Condition {
 pub enum Write {
     /// Gives the key a value.
     Put(Key, Vec<u8>),
+    /// Gives the key a value. The caller knows that it has none, as with a name made of random numbers: nobody looks. Where it
+    /// had one after all, its version may begin anew.
+    Create(Key, Vec<u8>),
     /// Takes the key's value away; nothing happens where it has none.
     Delete(Key),
+    /// As [`Write::Delete`], and nobody looks: where the key had no value, this may count as a change all the same.
+    Erase(Key),
 }
 
 impl Write {
@@ -76,7 +81,7 @@ impl Write {
     #[must_use]
     pub const fn key(&self) -> &Key {
         match self {
-            Self::Put(key, _) | Self::Delete(key) => key,
+            Self::Put(key, _) | Self::Create(key, _) | Self::Delete(key) | Self::Erase(key) => key,
         }
     }
 }
@@ -96,8 +101,8 @@ impl Transaction {
     pub fn bytes(&self) -> usize {
         let conditions = self.conditions.iter().map(|condition| condition.key().len());
         let writes = self.writes.iter().map(|write| match write {
-            Write::Put(key, value) => key.len().saturating_add(value.len()),
-            Write::Delete(key) => key.len(),
+            Write::Put(key, value) | Write::Create(key, value) => key.len().saturating_add(value.len()),
+            Write::Delete(key) | Write::Erase(key) => key.len(),
         });
         conditions.chain(writes).fold(0, usize::saturating_add)
     }

@@ -22,6 +22,7 @@
 
 mod committer;
 mod files;
+mod heads;
 mod inspect;
 mod journal;
 mod merger;
@@ -29,7 +30,6 @@ mod reader;
 mod record;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io,
     path::Path,
@@ -48,6 +48,7 @@ pub use self::inspect::{FINDINGS_MAX, Finding, Inspection, inspect};
 use self::{
     committer::{Committer, Request},
     files::Folder,
+    heads::Heads,
     journal::Journal,
     merger::Merger,
     reader::{Newest, Shared},
@@ -126,7 +127,7 @@ impl SledStore {
             journal: Mutex::new(Journal::open(&path)?),
             turned: Condvar::new(),
             engine: RwLock::new(Some(db.clone())),
-            newest: RwLock::new(Newest { written: BTreeMap::new(), revision }),
+            newest: RwLock::new(Newest::new(revision)),
             hub: Hub::new(revision),
             broken: OnceLock::new(),
         });
@@ -134,7 +135,7 @@ impl SledStore {
         let closing = Arc::new(AtomicBool::new(false));
         let merger = Merger { shared: Arc::clone(&shared), db: db.clone(), log, path, closing: Arc::clone(&closing) };
         let merger = std::thread::Builder::new().name("store-merger".into()).spawn(move || merger.run())?;
-        let committer = Committer { requests, shared: Arc::clone(&shared), db, mark, merger, closing };
+        let committer = Committer { requests, shared: Arc::clone(&shared), known: Heads::default(), db, mark, merger, closing };
         let thread = std::thread::Builder::new().name("store-committer".into()).spawn(move || committer.run())?;
         Ok(Self {
             queue: Some(queue),

@@ -42,6 +42,7 @@ macro_rules! contract {
                 a_transaction_is_applied_all_or_not_at_all,
                 conditions_are_about_the_state_before_the_writes,
                 a_version_counts_from_one_since_the_key_was_last_absent,
+                what_is_written_without_looking_is_there_or_gone,
                 version_zero_never_holds,
                 the_revision_grows_with_every_change_and_only_then,
                 one_of_many_conflicting_commits_wins,

@@ -6,5 +6,6 @@ mod sled {
     mod damage;
     mod folder;
     mod inspect;
+    mod merges;
     mod open;
 }

@@ -199,7 +199,7 @@ fn pending_key(id: RequestId) -> Result<RecordKey, Failure> {
 /// Adds a record to a write.
 pub(crate) fn add_pending(batch: &mut Batch, record: &Record) -> Result<(), Failure> {
     let bytes = serde_json::to_vec(&record.0).map_err(|_| Failure::internal("an audit record cannot be written"))?;
-    batch.put(pending_key(record.0.id)?, Expect::Absent, SecretBytes::from(bytes));
+    batch.put(pending_key(record.0.id)?, Expect::New, SecretBytes::from(bytes));
     Ok(())
 }
 
@@ -302,7 +302,8 @@ impl Unsealed {
 
     /// Writes a batch with its record, and takes along records that need be pending no longer.
     pub(crate) async fn write(&self, mut batch: Batch, record: &Record) -> Result<(), Failure> {
-        add_pending(&mut batch, &record.clone().answered(Outcome::Ok))?;
+        // It says that all went well, as every record does until its request is answered otherwise.
+        add_pending(&mut batch, record)?;
         let settled = self.settled.take();
         for id in &settled {
             batch.delete(pending_key(*id)?, Expect::Any);

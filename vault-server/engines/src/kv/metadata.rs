@@ -32,7 +32,7 @@ impl Kv {
             None => self.absent(path, now)?,
         };
         let current = match expect {
-            Expect::Absent => None,
+            Expect::Absent | Expect::New => None,
             Expect::Version(_) | Expect::Any => Some(record.etag()?),
         };
         if etag.is_some() && etag != current {

@@ -118,7 +118,7 @@ impl Kv {
         let mut batch = Batch::new();
         self.settle(&mut batch, &mut record, now)?;
         let outcome = record.versions.last().map(|version| version.info(now)).ok_or(KvError::NotFound)?;
-        batch.put(self.value_key(record.id, number)?, Expect::Absent, encoding::encode(&ValueRef { fields })?);
+        batch.put(self.value_key(record.id, number)?, Expect::New, encoding::encode(&ValueRef { fields })?);
         batch.put(key, expect, encoding::encode(&record)?);
         Ok(Planned { batch, outcome })
     }

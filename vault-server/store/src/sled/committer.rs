@@ -10,18 +10,18 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sled::Db;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{
-    engine_error,
-    journal::{Frame, Written},
+    heads::Heads,
+    journal::{Frame, Stored, Written},
     merger::{MERGE_BYTES, MERGE_TIME},
-    reader::{Broken, Shared},
-    record::{Head, encode_revision, head_key},
+    reader::{Broken, Shared, head},
+    record::{Head, encode_revision},
 };
 use crate::{Change, Condition, Key, Revision, StoreError, Transaction, Write};
 
@@ -32,8 +32,10 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Bytes in the journal from which on transactions wait for the merger; one batch may go beyond.
 const JOURNAL_BYTES_MAX: u64 = 2 * MERGE_BYTES;
 
-/// How long a batch waits for more transactions, after one that served several callers: those are likely to come again.
-const GATHER_TIME: Duration = Duration::from_micros(200);
+/// How long a batch waits for more transactions, at most.
+const GATHER_TIME_MAX: Duration = Duration::from_millis(1);
+/// How often it looks whether there are any.
+const GATHER_LOOK: Duration = Duration::from_micros(200);
 
 /// A transaction that waits.
 pub(super) struct Request {
@@ -62,11 +64,26 @@ impl Gathered {
             self.requests.push(next);
         }
     }
+
+    /// Waits for as many as were served last time, who are likely to come again; and where there are more already, for those
+    /// that come as fast.
+    fn wait(&mut self, requests: &mut mpsc::Receiver<Request>, served: usize) {
+        let (began, more) = (Instant::now(), self.requests.len() > served && served > 0);
+        while (more || self.requests.len() < served) && !self.is_full() && began.elapsed() < GATHER_TIME_MAX {
+            let before = self.requests.len();
+            thread::park_timeout(GATHER_LOOK);
+            self.take(requests);
+            if more && self.requests.len() == before {
+                return;
+            }
+        }
+    }
 }
 
 pub(super) struct Committer {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) shared: Arc<Shared>,
+    pub(super) known: Heads,
     pub(super) db: Db,
     pub(super) mark: File,
     pub(super) merger: JoinHandle<()>,
@@ -80,10 +97,7 @@ impl Committer {
         while let Some(first) = self.requests.blocking_recv() {
             let mut gathered = Gathered { bytes: first.transaction.bytes(), requests: vec![first] };
             gathered.take(&mut self.requests);
-            if served > 1 && !gathered.is_full() {
-                thread::park_timeout(GATHER_TIME);
-                gathered.take(&mut self.requests);
-            }
+            gathered.wait(&mut self.requests, served);
             served = gathered.requests.len();
             // sled may panic: then nothing is known, and the answers are dropped, which says so.
             if catch_unwind(AssertUnwindSafe(|| self.commit(gathered.requests))).is_err() {
@@ -93,14 +107,15 @@ impl Committer {
         self.close();
     }
 
-    fn commit(&self, requests: Vec<Request>) {
-        let mut plan = Plan::new(&self.db, &self.shared);
+    fn commit(&mut self, requests: Vec<Request>) {
+        let mut plan = Plan::new(&self.db, &self.shared, &mut self.known);
         let mut answers = Vec::with_capacity(requests.len());
         for Request { transaction, answer, _space } in requests {
             let planned = self.shared.healthy().and_then(|()| plan.add(transaction));
             answers.push((answer, planned, _space));
         }
-        let written = if plan.writes.is_empty() { Ok(()) } else { self.write(plan) };
+        let Plan { durable, revision, writes, .. } = plan;
+        let written = if writes.is_empty() { Ok(()) } else { self.write(writes, durable, revision) };
         let failure = written.err().map(|broken| self.shared.give_up(broken));
         for (answer, planned, space) in answers {
             let result = match (failure, planned) {
@@ -115,9 +130,8 @@ impl Committer {
         }
     }
 
-    /// Makes a plan durable and visible.
-    fn write(&self, plan: Plan<'_>) -> Result<(), Broken> {
-        let Plan { revision, durable, writes, .. } = plan;
+    /// Makes the writes of a plan, which come after a revision, durable and visible.
+    fn write(&mut self, writes: Vec<(Key, Written)>, durable: Revision, revision: Revision) -> Result<(), Broken> {
         let mut frame = Frame::new(Revision(durable.0.saturating_add(1)));
         writes.iter().for_each(|(key, write)| frame.push(key, write));
         let changes = writes.iter().map(|(key, write)| Change {
@@ -139,11 +153,8 @@ impl Committer {
         journal.append(frame, revision).map_err(|error| Broken::by(&error))?;
         // Not synced: it serves to notice a log that was cut off or replaced, and may lag behind it.
         self.mark.write_all_at(&encode_revision(revision), 0).map_err(|error| Broken::by(&error))?;
-        {
-            let mut newest = self.shared.newest.write().unwrap_or_else(PoisonError::into_inner);
-            newest.written.extend(writes);
-            newest.revision = revision;
-        }
+        writes.iter().for_each(|(key, write)| self.known.written(key, write));
+        self.shared.newest_mut().add(writes, revision);
         let after = journal.bytes();
         drop(journal);
         if before == 0 || (before < MERGE_BYTES && after >= MERGE_BYTES) {
@@ -175,6 +186,7 @@ impl Committer {
 struct Plan<'a> {
     db: &'a Db,
     shared: &'a Shared,
+    known: &'a mut Heads,
     durable: Revision,
     revision: Revision,
     /// What the batch makes of the keys that it touches or asked for.
@@ -183,9 +195,9 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(db: &'a Db, shared: &'a Shared) -> Self {
+    fn new(db: &'a Db, shared: &'a Shared, known: &'a mut Heads) -> Self {
         let durable = shared.newest().revision;
-        Self { db, shared, durable, revision: durable, heads: BTreeMap::new(), writes: Vec::new() }
+        Self { db, shared, known, durable, revision: durable, heads: BTreeMap::new(), writes: Vec::new() }
     }
 
     /// Adds a transaction whole, or not at all where it answers with an error.
@@ -203,27 +215,32 @@ impl<'a> Plan<'a> {
         let revision = Revision(self.revision.0.saturating_add(1));
         let mut heads = Vec::with_capacity(transaction.writes.len());
         for (ordinal, write) in (0_u16..).zip(&transaction.writes) {
-            let old = self.head(write.key())?;
-            let new = match write {
-                Write::Put(_, value) => {
-                    Some(Head::new(old.map_or(1, |head| head.version.saturating_add(1)), revision, ordinal, value)?)
-                }
-                Write::Delete(_) => None,
+            let stored = match write {
+                Write::Put(key, _) | Write::Delete(key) => self.head(key)?.into(),
+                Write::Create(..) => Stored::Nothing,
+                Write::Erase(_) => Stored::Unknown,
             };
-            heads.push((old.is_some(), new));
+            let new = match write {
+                Write::Put(_, value) | Write::Create(_, value) => {
+                    let version = if let Stored::Value(head) = stored { head.version.saturating_add(1) } else { 1 };
+                    Some(Head::new(version, revision, ordinal, value)?)
+                }
+                Write::Delete(_) | Write::Erase(_) => None,
+            };
+            heads.push((stored, new));
         }
         // Nothing fails from here on.
-        for ((existed, head), write) in heads.into_iter().zip(transaction.writes) {
-            if !existed && head.is_none() {
+        for ((stored, head), write) in heads.into_iter().zip(transaction.writes) {
+            if stored == Stored::Nothing && head.is_none() {
                 continue;
             }
             let (key, value) = match write {
-                Write::Put(key, value) => (key, head.map(|head| (head, Arc::new(value)))),
-                Write::Delete(key) => (key, None),
+                Write::Put(key, value) | Write::Create(key, value) => (key, head.map(|head| (head, Arc::new(value)))),
+                Write::Delete(key) | Write::Erase(key) => (key, None),
             };
             self.heads.insert(key.clone(), head);
             self.revision = revision;
-            self.writes.push((key, Written { revision, value }));
+            self.writes.push((key, Written { revision, value, stored }));
         }
         Ok(self.revision)
     }
@@ -233,13 +250,17 @@ impl<'a> Plan<'a> {
         match self.heads.entry(key.clone()) {
             btree_map::Entry::Occupied(known) => Ok(*known.get()),
             btree_map::Entry::Vacant(unknown) => {
+                if let Some(known) = self.known.get(key) {
+                    return Ok(*unknown.insert(known));
+                }
                 // The lock is let go before sled is asked: what leaves the writes meanwhile is in sled.
-                let written = self.shared.newest().written.get(key).map(|write| write.value.as_ref().map(|(head, _)| *head));
+                let written = self.shared.newest().get(key).map(|write| write.value.as_ref().map(|(head, _)| *head));
                 let head = match written {
                     Some(head) => head,
                     None => {
-                        let record = self.db.get(head_key(key)).map_err(engine_error)?;
-                        record.map(|record| Head::decode(key, &record).map(|(head, _)| head)).transpose()?
+                        let head = head(self.db, key)?;
+                        self.known.put(key.clone(), head);
+                        head
                     }
                 };
                 Ok(*unknown.insert(head))

@@ -44,6 +44,21 @@ pub(super) struct Written {
     pub(super) revision: Revision,
     /// `None` where it deletes the key.
     pub(super) value: Option<(Head, Arc<Vec<u8>>)>,
+    pub(super) stored: Stored,
+}
+
+/// What sled has of a key beneath what the journal has, as far as it is known without looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    Nothing,
+    Value(Head),
+    Unknown,
+}
+
+impl From<Option<Head>> for Stored {
+    fn from(head: Option<Head>) -> Self {
+        head.map_or(Self::Nothing, Self::Value)
+    }
 }
 
 /// A frame as it grows.
@@ -237,7 +252,7 @@ fn write(body: &mut Fields<'_>) -> Option<(Key, Written)> {
             Some((head, Arc::new(body.slice(usize::try_from(bytes).ok()?)?.to_vec())))
         }
     };
-    Some((key, Written { revision, value }))
+    Some((key, Written { revision, value, stored: Stored::Unknown }))
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use sled::{Batch, Db};
 
 use super::{
     OpenError, engine_error, files,
-    journal::{self, Written},
-    reader::{Broken, Shared},
+    journal::{self, Stored, Written},
+    reader::{Broken, Shared, head},
     record::{
         GARBAGE_PREFIX, GARBAGE_VALUES_MAX, Head, PIECE_BYTES_MAX, REVISION_KEY, ValueId, decode_garbage, decode_revision,
         encode_garbage, encode_revision, head_key,
@@ -87,17 +87,15 @@ impl Merger {
             if journal.bytes() == 0 {
                 return Ok(());
             }
-            let newest = self.shared.newest();
-            let writes: Vec<_> = newest.written.iter().map(|(key, write)| (key.clone(), write.clone())).collect();
+            let mut newest = self.shared.newest_mut();
             journal.turn();
-            (newest.revision, writes)
+            (newest.revision, newest.merge())
         };
         self.shared.turned.notify_all();
         let garbage = put(&self.db, &writes, revision, |batch| self.apply(batch))?;
         make_durable(&self.db, &self.log, &self.path)?;
-        let mut newest = self.shared.newest.write().unwrap_or_else(PoisonError::into_inner);
-        newest.written.retain(|_, write| write.revision > revision);
-        drop(newest);
+        self.shared.newest_mut().merged();
+        drop(writes);
         // Becomes durable with the next merge; until then `recover` would do it again.
         for (key, values) in garbage {
             self.apply(removal(&key, &values))?;
@@ -152,15 +150,18 @@ type Garbage = Vec<([u8; 13], Vec<ValueId>)>;
 /// journal has them, too.
 fn put(
     db: &Db,
-    writes: &[(Key, Written)],
+    writes: &BTreeMap<Key, Written>,
     revision: Revision,
     apply: impl Fn(Batch) -> sled::Result<()>,
 ) -> Result<Garbage, MergeError> {
     let mut step = Step::default();
     let mut garbage = Garbage::new();
     for (key, write) in writes {
-        let stored = db.get(head_key(key))?;
-        let old = stored.map(|record| Head::decode(key, &record).map(|(head, _)| head)).transpose()?;
+        let old = match write.stored {
+            Stored::Nothing => None,
+            Stored::Value(head) => Some(head),
+            Stored::Unknown => head(db, key)?,
+        };
         step.add(key, write, old);
         if step.bytes >= STEP_BYTES {
             apply(std::mem::take(&mut step).finish(revision, &mut garbage))?;
@@ -254,8 +255,7 @@ pub(super) fn stored_revision(db: &Db) -> sled::Result<Option<Revision>> {
 
 fn replay(db: &Db, writes: Vec<(Key, Written)>, revision: Revision) -> Result<(), MergeError> {
     // Of several writes of a key the last one counts.
-    let writes: Vec<_> = writes.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
-    put(db, &writes, revision, |batch| db.apply_batch(batch)).map(drop)
+    put(db, &writes.into_iter().collect(), revision, |batch| db.apply_batch(batch)).map(drop)
 }
 
 /// Deletes pieces that nobody can read any more.

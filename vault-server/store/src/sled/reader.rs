@@ -1,18 +1,18 @@
 //! What readers and the committer share, and how it is read.
 
 use std::{
-    collections::BTreeMap,
-    io,
+    collections::{BTreeMap, btree_map},
+    io, mem,
     ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, TryLockError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError},
 };
 
 use sled::Db;
 
 use super::{
     engine_error,
-    journal::{Journal, Written},
+    journal::{Journal, Stored, Written},
     record::{HEADS_END, Head, head_key, key_of},
 };
 use crate::{Entry, Key, Revision, StoreError, check::Page, feed::Hub, is_disk_full};
@@ -61,12 +61,66 @@ impl Broken {
     }
 }
 
-/// What is not durably in sled. Locked for moments only.
+/// What is not durably in sled: readers see it instead of what is there. Locked for moments only.
 pub(super) struct Newest {
-    /// What is in the journal: what readers see instead of what is in sled.
-    pub(super) written: BTreeMap<Key, Written>,
+    /// What has come to the journal since the merger began.
+    written: BTreeMap<Key, Written>,
+    /// What the merger puts into sled now.
+    merging: Arc<BTreeMap<Key, Written>>,
     /// The newest durable revision.
     pub(super) revision: Revision,
+}
+
+impl Newest {
+    pub(super) fn new(revision: Revision) -> Self {
+        Self { written: BTreeMap::new(), merging: Arc::default(), revision }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Written> {
+        self.written.get(key).or_else(|| self.merging.get(key))
+    }
+
+    /// The writes of a range, in order.
+    fn range(&self, start: &[u8], upper: Bound<&[u8]>) -> Vec<(Key, Written)> {
+        let bounds = (Bound::Included(start), upper);
+        let mut found = self.merging.range::<[u8], _>(bounds).map(copied).collect::<BTreeMap<_, _>>();
+        found.extend(self.written.range::<[u8], _>(bounds).map(copied));
+        found.into_iter().collect()
+    }
+
+    /// Adds what has become durable in the journal.
+    pub(super) fn add(&mut self, writes: Vec<(Key, Written)>, revision: Revision) {
+        for (key, mut write) in writes {
+            match self.written.entry(key) {
+                btree_map::Entry::Vacant(place) => _ = place.insert(write),
+                btree_map::Entry::Occupied(mut before) => {
+                    write.stored = before.get().stored;
+                    if write.value.is_none() && write.stored == Stored::Nothing {
+                        // It came and went before sled heard of it.
+                        before.remove();
+                    } else {
+                        before.insert(write);
+                    }
+                }
+            }
+        }
+        self.revision = revision;
+    }
+
+    /// What is to be merged now; [`Newest::merged`] ends it.
+    pub(super) fn merge(&mut self) -> Arc<BTreeMap<Key, Written>> {
+        self.merging = Arc::new(mem::take(&mut self.written));
+        Arc::clone(&self.merging)
+    }
+
+    /// What was to be merged is in sled.
+    pub(super) fn merged(&mut self) {
+        self.merging = Arc::default();
+    }
+}
+
+fn copied((key, write): (&Key, &Written)) -> (Key, Written) {
+    (key.clone(), write.clone())
 }
 
 impl Shared {
@@ -92,12 +146,16 @@ impl Shared {
         self.newest.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn newest_mut(&self) -> RwLockWriteGuard<'_, Newest> {
+        self.newest.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The key's entry; nothing where sled would have to be waited for.
     pub(super) fn try_get(&self, key: &[u8]) -> Option<Result<Option<Entry>, StoreError>> {
         if let Err(error) = self.healthy() {
             return Some(Err(error));
         }
-        if let Some(write) = self.newest().written.get(key) {
+        if let Some(write) = self.newest().get(key) {
             return Some(Ok(entry(key, write)));
         }
         // What has left the journal's writes since then is in sled.
@@ -112,7 +170,7 @@ impl Shared {
     /// The key's entry, after waiting for sled where it is changing something.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.healthy()?;
-        if let Some(write) = self.newest().written.get(key) {
+        if let Some(write) = self.newest().get(key) {
             return Ok(entry(key, write));
         }
         guarded(self.engine().as_ref(), |db| stored(db, key))
@@ -126,12 +184,7 @@ impl Shared {
         let engine = self.engine();
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
         // Copied, so that nobody waits while sled is read.
-        let written = self
-            .newest()
-            .written
-            .range::<[u8], _>((Bound::Included(start), upper))
-            .map(|(key, write)| (key.clone(), write.clone()))
-            .collect::<Vec<_>>();
+        let written = self.newest().range(start, upper);
         guarded(engine.as_ref(), |db| range(db, &written, start, end, limit))
     }
 
@@ -144,6 +197,12 @@ impl Shared {
 fn guarded<T>(db: Option<&Db>, read: impl FnOnce(&Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let db = db.ok_or_else(|| StoreError::Unavailable("the store was closed".into()))?;
     catch_unwind(AssertUnwindSafe(|| read(db))).unwrap_or_else(|_| Err(StoreError::Corrupt("sled panicked while reading".into())))
+}
+
+/// What is known of the key's value in sled.
+pub(super) fn head(db: &Db, key: &[u8]) -> Result<Option<Head>, StoreError> {
+    let record = db.get(head_key(key)).map_err(engine_error)?;
+    record.map(|record| Head::decode(key, &record).map(|(head, _)| head)).transpose()
 }
 
 fn stored(db: &Db, key: &[u8]) -> Result<Option<Entry>, StoreError> {
@@ -200,14 +259,15 @@ fn load(db: &Db, key: Key, record: &[u8]) -> Result<Entry, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, Revision, Written, head_key, range};
+    use super::{Head, Revision, Stored, Written, head_key, range};
 
     fn head(value: &[u8], revision: u64) -> Head {
         Head::new(1, Revision(revision), 0, value).unwrap()
     }
 
     fn written(value: Option<u8>) -> Written {
-        Written { revision: Revision(2), value: value.map(|value| (head(&[value], 2), vec![value].into())) }
+        let value = value.map(|value| (head(&[value], 2), vec![value].into()));
+        Written { revision: Revision(2), value, stored: Stored::Unknown }
     }
 
     #[test]

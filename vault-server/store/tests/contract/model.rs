@@ -97,9 +97,12 @@ async fn commit(fixture: &Fixture, model: &mut Model, conditions: Vec<(Key, bool
         (Some(_), false) | (None, true) => Condition::Absent(key),
         (None, false) => Condition::Version(key, 1),
     });
-    let puts = writes.iter().map(|(key, write)| match write {
-        Some((byte, size)) => Write::Put(key.clone(), vec![*byte; *size]),
-        None => Write::Delete(key.clone()),
+    // Half of those that may do without looking do.
+    let puts = writes.iter().map(|(key, write)| match (write, model.values.get(key)) {
+        (Some((byte, size)), None) if byte % 2 == 0 => Write::Create(key.clone(), vec![*byte; *size]),
+        (Some((byte, size)), _) => Write::Put(key.clone(), vec![*byte; *size]),
+        (None, Some((value, ..))) if value.len() % 2 == 0 => Write::Erase(key.clone()),
+        (None, _) => Write::Delete(key.clone()),
     });
     match fixture.commit(conditions.collect(), puts.collect()).await {
         Err(StoreError::Conflict) => assert!(!holds),

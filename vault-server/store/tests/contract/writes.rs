@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use coffer_store::{Condition, StoreError, Transaction};
+use coffer_store::{Condition, StoreError, Transaction, Write};
 
 use super::fixture::{Fixture, delete, put};
 
@@ -56,6 +56,22 @@ pub(crate) async fn a_version_counts_from_one_since_the_key_was_last_absent(fixt
         fixture.delete("k").await;
         assert_eq!(fixture.value("k").await, None);
     }
+}
+
+pub(crate) async fn what_is_written_without_looking_is_there_or_gone(fixture: &Fixture) {
+    let write = async |write| fixture.commit(vec![], vec![write]).await.unwrap();
+    for life in ["1", "2"] {
+        let made = write(Write::Create(b"k".to_vec(), life.into())).await;
+        let entry = fixture.store.get(b"k").await.unwrap().unwrap();
+        assert_eq!((entry.value.as_slice(), entry.version, entry.modified), (life.as_bytes(), 1, made));
+        let gone = write(Write::Erase(b"k".to_vec())).await;
+        assert!(gone > made && fixture.value("k").await.is_none());
+    }
+    let before = fixture.put("k", "3").await;
+    write(Write::Erase(b"missing".to_vec())).await;
+    assert_eq!(fixture.value("missing").await, None);
+    assert!(fixture.put("k", "4").await > before);
+    assert_eq!(fixture.value("k").await, Some((b"4".to_vec(), 2)));
 }
 
 pub(crate) async fn version_zero_never_holds(fixture: &Fixture) {

@@ -1,13 +1,13 @@
 use std::{fs, path::Path};
 
-use super::{FILES, Frame, GROWTH_BYTES, Head, Journal, OpenError, Revision, Written, create, read};
+use super::{FILES, Frame, GROWTH_BYTES, Head, Journal, OpenError, Revision, Stored, Written, create, read};
 
 /// What the write of a revision is here: every third one deletes.
 fn written(revision: u64) -> (Vec<u8>, Written) {
     let value = vec![u8::try_from(revision % 251).unwrap(); usize::try_from(revision * 97 % 6_000).unwrap()];
     let value =
         (!revision.is_multiple_of(3)).then(|| (Head::new(revision, Revision(revision), 0, &value).unwrap(), value.into()));
-    (format!("key-{revision}").into_bytes(), Written { revision: Revision(revision), value })
+    (format!("key-{revision}").into_bytes(), Written { revision: Revision(revision), value, stored: Stored::Unknown })
 }
 
 fn append(journal: &mut Journal, revisions: std::ops::RangeInclusive<u64>) {
