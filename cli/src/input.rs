@@ -14,6 +14,7 @@ use coffer_secret::{SecretBytes, SecretString};
 use crate::failure::{Failure, Result};
 
 mod fields;
+mod hidden;
 
 pub use fields::{FIELD_NAME_BYTES_MAX, FIELDS_MAX, FieldArgument, Fields, SECRET_BYTES_MAX, parse_map};
 
@@ -138,18 +139,15 @@ impl Input {
 /// # Errors
 /// Where there is no terminal: names the `option` to use instead; where nothing, or more than `max` bytes, is typed.
 pub fn hidden(prompt: &str, option: &str, max: usize) -> Result<SecretString> {
-    let typed = rpassword::prompt_password(format!("{prompt} (hidden): ")).map_err(|error| match error.kind() {
+    let typed = hidden::ask(&format!("{prompt} (hidden): "), max).map_err(|error| match error.kind() {
         io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => Failure::usage("nothing was typed"),
+        io::ErrorKind::FileTooLarge => Failure::usage(format!("what was typed is longer than {max} bytes")),
         _ => Failure::usage(format!("{} is wanted, and there is no terminal to ask on", prompt.to_lowercase())).next(option),
     })?;
-    let typed = SecretString::from(typed);
-    if typed.expose().is_empty() {
+    if typed.is_empty() {
         return Err(Failure::usage("nothing was typed"));
     }
-    if typed.expose().len() > max {
-        return Err(Failure::usage(format!("what was typed is longer than {max} bytes")));
-    }
-    Ok(typed)
+    SecretBytes::copied_from(&typed).into_text().map_err(|_| Failure::usage("what was typed is not UTF-8 text"))
 }
 
 /// Asks twice, for a new password.
