@@ -10,13 +10,17 @@ pub struct Attempt {
     action: Option<&'static str>,
     path: Option<String>,
     principal: Option<String>,
+    listing: &'static str,
 }
+
+/// What lists the names that a command takes, where it is not said: most have one.
+const LISTING: &str = "the `list` command beside this one";
 
 impl Attempt {
     /// An attempt, as a phrase that follows "cannot": `read kv/prod/db`.
     #[must_use]
     pub fn new(doing: impl Into<String>) -> Self {
-        Self { doing: doing.into(), action: None, path: None, principal: None }
+        Self { doing: doing.into(), action: None, path: None, principal: None, listing: LISTING }
     }
 
     /// The action and the path that policy decides about.
@@ -34,6 +38,13 @@ impl Attempt {
         self
     }
 
+    /// The command that lists what it names, where that is of another kind.
+    #[must_use]
+    pub const fn of(mut self, listing: &'static str) -> Self {
+        self.listing = listing;
+        self
+    }
+
     /// The text with `{action}`, `{path}` and `{principal}` filled in. Where action or path are not known, the part
     /// after ` | ` is taken instead: what helps with requests that are not about a path.
     #[must_use]
@@ -46,7 +57,7 @@ impl Attempt {
                 .replace("{action}", action)
                 .replace("{path}", path)
                 .replace("{principal}", self.principal.as_deref().unwrap_or("PRINCIPAL")),
-            _ => without.to_owned(),
+            _ => without.replace("{listing}", self.listing),
         }
     }
 }
@@ -99,7 +110,7 @@ pub const ADVICE: &[Advice] = &[
         "NOT_FOUND",
         Exit::Denied,
         "",
-        "coffer kv metadata get {path} shows which versions there are | check the name; the `list` command beside this one shows what there is",
+        "coffer kv metadata get {path} shows which versions there are | check the name; {listing} shows what there is",
     ),
     advice("INVALID_ARGUMENT", Exit::Usage, "", "run the command with --help for what it takes"),
     advice(
@@ -241,6 +252,14 @@ mod tests {
             assert_ne!(advice.exit, Exit::Done, "{}", advice.reason);
             assert!(!advice.next.is_empty(), "{} leaves a person alone", advice.reason);
         }
+    }
+
+    #[test]
+    fn who_names_something_that_is_not_there_is_told_what_lists_it() {
+        let next = for_reason("NOT_FOUND").unwrap().next;
+        assert!(Attempt::new("delete it").fill(next).contains("`list` command beside this one"));
+        let grant = Attempt::new("grant it").of("coffer cluster list");
+        assert_eq!(grant.fill(next), "check the name; coffer cluster list shows what there is");
     }
 
     #[test]

@@ -63,7 +63,9 @@ impl Grant {
             });
             return planned.show(app);
         }
-        let attempt = vault.attempt(format!("grant {} on {} to {}", actions.join(","), self.path, self.to));
+        let attempt = vault
+            .attempt(format!("grant {} on {} to {}", actions.join(","), self.path, self.to))
+            .of("coffer cluster list, or coffer user list,");
         let request = CreateGrantRequest { actions, path: self.path, principal: self.to, idempotency_key: String::new() };
         let created = answer(&attempt, vault.client.grants().create_grant(request).await)?.into_inner();
         let grant = part(&attempt, created.grant)?;
