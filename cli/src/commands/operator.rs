@@ -2,6 +2,7 @@
 
 mod init;
 mod keys;
+mod quorum;
 mod rekey;
 mod shares;
 mod snapshot;

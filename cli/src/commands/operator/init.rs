@@ -5,24 +5,21 @@ use coffer_client::proto::{InitRequest, InitResponse};
 use coffer_secret::SecretString;
 use serde::Serialize;
 
+use super::quorum::Quorum;
 use crate::{
     app::{App, answer},
     exit::Exit,
-    failure::{Failure, Result},
+    failure::Result,
     input::{CREDENTIAL_BYTES_MAX, Source},
     output::{View, rfc3339, until},
 };
-
-/// Shares that are made where neither shares nor recipients are said.
-const SHARES_DEFAULT: u32 = 5;
-/// Shares needed of those.
-const THRESHOLD_DEFAULT: u32 = 3;
 
 /// Create the vault's keys, once, and show the shares
 ///
 /// Answered on the server's local socket, or with the set-up token of the server's configuration. Shares and bootstrap
 /// credential are shown this once and kept nowhere: send them to their holders, each share to another person, or
-/// encrypt them to the holders' age keys with --recipient.
+/// encrypt them to the holders' age keys with --recipient. Where the server is configured with a static key, there are none:
+/// --shares 0.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -30,15 +27,8 @@ Examples:
   coffer operator init --shares 3 --threshold 2 --setup-token-file token
   coffer operator init --threshold 2 --recipient age1alice... --recipient age1bo... --recipient age1cy...")]
 pub(crate) struct Init {
-    /// Shares to make, 1 to 16; 0 where the server is configured with a static key [default: 5, or one for each recipient]
-    #[arg(long, value_name = "N")]
-    shares: Option<u32>,
-    /// Shares needed to unseal [default: more than half of the shares]
-    #[arg(long, value_name = "M")]
-    threshold: Option<u32>,
-    /// An age public key to encrypt a share to; one for each share, in order
-    #[arg(long = "recipient", value_name = "AGE1...")]
-    recipients: Vec<String>,
+    #[command(flatten)]
+    quorum: Quorum,
     /// A file with the server's set-up token; - for standard input
     #[arg(long, value_name = "FILE")]
     setup_token_file: Option<String>,
@@ -46,14 +36,14 @@ pub(crate) struct Init {
 
 impl Init {
     pub(super) async fn run(self, app: &App) -> Result<Exit> {
-        let (share_count, share_threshold) = self.quorum()?;
+        let (share_count, share_threshold) = self.quorum.counts()?;
         let token = self.setup_token_file.as_deref().map(Source::of_file);
         let token = token.map(|source| app.input.line(&source, CREDENTIAL_BYTES_MAX)).transpose()?;
         let vault = app.vault_without_session()?;
         let request = InitRequest {
             share_count,
             share_threshold,
-            share_recipients: self.recipients,
+            share_recipients: self.quorum.recipients,
             setup_token: token.map(SecretString::into_exposed).unwrap_or_default(),
         };
         let fruits = answer(&vault.attempt("initialise the vault"), vault.client.system().init(request).await)?.into_inner();
@@ -61,38 +51,6 @@ impl Init {
         app.out.result(&fruits, |view| fruits.render(view))?;
         Ok(Exit::Done)
     }
-
-    /// How many shares, and how many of them unseal. The vault checks the bounds.
-    fn quorum(&self) -> Result<(u32, u32)> {
-        quorum(self.shares, self.threshold, &self.recipients)
-    }
-}
-
-/// How many shares, and how many of them unseal, of what is said. The vault checks the bounds.
-pub(super) fn quorum(shares: Option<u32>, threshold: Option<u32>, recipients: &[String]) -> Result<(u32, u32)> {
-    let recipients = u32::try_from(recipients.len()).unwrap_or(u32::MAX);
-    let shares = match (shares, recipients) {
-        (None, 0) => SHARES_DEFAULT,
-        (None, recipients) => recipients,
-        (Some(shares), recipients) if recipients != 0 && recipients != shares => {
-            return Err(Failure::usage(format!(
-                "{shares} shares, but {recipients} recipients: each share has a recipient, or none has"
-            )));
-        }
-        (Some(shares), _) => shares,
-    };
-    let usual = if shares == SHARES_DEFAULT {
-        THRESHOLD_DEFAULT
-    } else if shares == 0 {
-        0
-    } else {
-        shares / 2 + 1
-    };
-    let threshold = threshold.unwrap_or(usual);
-    if threshold > shares {
-        return Err(Failure::usage(format!("a threshold of {threshold} cannot be reached with {shares} shares")));
-    }
-    Ok((shares, threshold))
 }
 
 /// What Init yields. Secret: wiped when dropped, and printed once.

@@ -7,7 +7,8 @@ use coffer_client::proto::{
 use serde::Serialize;
 
 use super::{
-    init::{quorum, shown},
+    init::shown,
+    quorum::Quorum,
     shares::{read_shares, share_sources},
 };
 use crate::{
@@ -46,15 +47,8 @@ Examples:
   coffer operator rekey start --shares 3 --threshold 2
   coffer operator rekey start --threshold 2 --recipient age1alice... --recipient age1bo... --recipient age1cy...")]
 pub(crate) struct Start {
-    /// Shares to make, 1 to 16 [default: 5, or one for each recipient]
-    #[arg(long, value_name = "N")]
-    shares: Option<u32>,
-    /// Shares needed to unseal [default: more than half of the shares]
-    #[arg(long, value_name = "M")]
-    threshold: Option<u32>,
-    /// An age public key to encrypt a share to; one for each share, in order
-    #[arg(long = "recipient", value_name = "AGE1...")]
-    recipients: Vec<String>,
+    #[command(flatten)]
+    quorum: Quorum,
     /// Put the new shares in force as soon as they are made: if they are lost then, so is the vault
     #[arg(long)]
     no_verification: bool,
@@ -62,13 +56,13 @@ pub(crate) struct Start {
 
 impl Start {
     async fn run(self, app: &App) -> Result<Exit> {
-        let (share_count, share_threshold) = quorum(self.shares, self.threshold, &self.recipients)?;
+        let (share_count, share_threshold) = self.quorum.counts()?;
         let vault = app.vault()?;
         let attempt = vault.attempt("start to make new shares");
         let request = StartRekeyRequest {
             share_count,
             share_threshold,
-            share_recipients: self.recipients,
+            share_recipients: self.quorum.recipients,
             skip_verification: self.no_verification,
         };
         let started = answer(&attempt, vault.client.keys().start_rekey(request).await)?.into_inner();

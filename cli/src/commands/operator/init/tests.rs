@@ -1,20 +1,5 @@
 use super::*;
 
-fn init(shares: Option<u32>, threshold: Option<u32>, recipients: usize) -> Result<(u32, u32)> {
-    Init { shares, threshold, recipients: vec!["age1".into(); recipients], setup_token_file: None }.quorum()
-}
-
-#[test]
-fn the_quorum_follows_what_is_said() {
-    assert_eq!(init(None, None, 0).unwrap(), (5, 3));
-    assert_eq!(init(Some(3), None, 0).unwrap(), (3, 2));
-    assert_eq!(init(Some(1), None, 0).unwrap(), (1, 1));
-    assert_eq!(init(Some(0), None, 0).unwrap(), (0, 0));
-    assert_eq!(init(None, Some(2), 4).unwrap(), (4, 2));
-    assert!(init(Some(3), None, 2).is_err());
-    assert!(init(Some(3), Some(4), 0).is_err());
-}
-
 fn fruits(shares: &[&str], share_threshold: u32) -> String {
     let answer = InitResponse {
         vault_id: "0a".repeat(16),
