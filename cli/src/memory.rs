@@ -80,6 +80,33 @@ impl MemoryFolder {
         File::from(file).write_all(bytes).map_err(failed)?;
         Ok(path)
     }
+
+    /// Writes files, with a mode, in place of those that are there: whoever opens one finds all of the old or all of the
+    /// new. Where one cannot be written, none is replaced.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    pub(crate) fn replace<'a>(&self, files: impl Iterator<Item = (&'a str, &'a [u8])>, mode: Mode) -> Result<()> {
+        let (mut written, mut failed) = (Vec::new(), None);
+        for (name, bytes) in files {
+            // No file that is asked for begins with a dot.
+            match self.write(&format!(".new-{name}"), bytes, mode) {
+                Ok(path) => written.push((path, self.path.join(name))),
+                Err(failure) => {
+                    written.push((self.path.join(format!(".new-{name}")), self.path.join(name)));
+                    failed = Some(failure);
+                    break;
+                }
+            }
+        }
+        for (new, old) in written {
+            let done = if failed.is_some() { fs::remove_file(&new) } else { fs::rename(&new, &old) };
+            if let (Err(error), None) = (done, &failed) {
+                failed = Some(Failure::file("write", &old, &error));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
 }
 
 impl Drop for MemoryFolder {

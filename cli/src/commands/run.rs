@@ -1,26 +1,37 @@
 //! `coffer run`: a program with secrets in files.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
+    future::pending,
     io::{self, ErrorKind},
     os::unix::process::ExitStatusExt as _,
     process::{Command, ExitStatus},
+    time::Duration,
 };
 
 use clap::Args;
 use coffer_client::Secret;
 use coffer_secret::SecretBytes;
 use rustix::{fs::Mode, process::Signal};
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal as Signals, SignalKind, signal},
+    sync::mpsc,
+    time::timeout,
+};
 
 use crate::{
-    app::{App, Vault, answer},
+    app::App,
     child::Child,
     exit::Exit,
     failure::{Failure, Result},
     memory::MemoryFolder,
 };
+
+mod follow;
+mod on_change;
+
+use follow::{Secrets, follow, read};
+use on_change::OnChange;
 
 /// The variable that tells the program where its files are.
 const FILES_VARIABLE: &str = "COFFER_FILES";
@@ -33,6 +44,8 @@ const NOT_STARTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// What a shell adds to the number of the signal that ended a program.
 const BY_SIGNAL: i32 = 128;
+/// How long a program that is started anew may take to end; then it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Run a program with secrets in files
 ///
@@ -42,16 +55,28 @@ const BY_SIGNAL: i32 = 128;
 ///
 /// Signals go on to the program, and its exit status is this command's. The folder is wiped and removed when the program
 /// ends, also where this command is told to end. After a SIGKILL it is there until the next `coffer run` removes it.
+///
+/// With --watch a change of a secret is in the files within a second, each replaced as a whole. The program is then ended
+/// with SIGTERM and started anew, or what --on-change says. While the vault is away, or the session has ended, the files stay
+/// as they are.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   coffer run --file db=kv/prod/payments#password -- psql 'passfile={db}'
   coffer run --file db.json=kv/prod/payments -- ./server --config-dir /etc/server   all fields, as JSON
-  coffer run --file key=kv/prod/tls#key --file cert=kv/prod/tls#cert -- sh -c 'ls $COFFER_FILES'")]
+  coffer run --file key=kv/prod/tls#key --file cert=kv/prod/tls#cert -- sh -c 'ls $COFFER_FILES'
+  coffer run --watch --file db=kv/prod/payments#password -- ./server --password-file {db}
+  coffer run --watch --on-change signal=HUP --file htpasswd=kv/prod/web#htpasswd -- nginx -g 'daemon off;'")]
 pub(crate) struct Run {
     /// A file and the secret in it: with #FIELD that field's bytes, without it all fields as a JSON object
     #[arg(short, long = "file", value_name = "NAME=PATH[#FIELD]", required = true, add = crate::complete::files())]
     files: Vec<String>,
+    /// Follow the secrets: what changes in them changes in the files, and the program is started anew
+    #[arg(short, long)]
+    watch: bool,
+    /// What a change does to the program: restart, signal=NAME (HUP, INT, QUIT, TERM, USR1, USR2) or none [default: restart]
+    #[arg(long, value_name = "WHAT", requires = "watch", hide_default_value = true, default_value = "restart")]
+    on_change: OnChange,
     /// The program and its arguments, after --
     #[arg(required = true, last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -69,29 +94,76 @@ impl Run {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         let wanted = wanted(&self.files)?;
         let vault = app.vault()?;
-        let secrets = read(&vault, &wanted).await?;
+        let secrets = read(&vault, wanted.iter().map(|file| file.path.as_str())).await?;
+        let versions = secrets.iter().map(|(path, secret)| (path.clone(), secret.version)).collect();
         // Before anything is written: what ends this command from now on ends the program.
         let mut signals = Forwarded::new()?;
-        let folder = MemoryFolder::new(app, "run")?;
-        for file in &wanted {
-            let secret = secrets.get(&file.path).ok_or_else(|| Failure::new(Exit::Failed, "a secret was not read"))?;
-            folder.write(&file.name, content(file, secret)?.expose(), Mode::RUSR)?;
-        }
+        let running = Running { wanted, folder: MemoryFolder::new(app, "run")?, program: self.program };
+        running.write(&secrets)?;
         drop(secrets);
+        let mut child = running.start()?;
+        let (changed, mut changes) = mpsc::channel(1);
+        let followed = async {
+            if self.watch {
+                follow(app, versions, changed).await;
+            }
+            pending::<()>().await;
+        };
+        tokio::pin!(followed);
+        let status = loop {
+            let fresh = tokio::select! {
+                status = signals.until_end_of(&mut child) => break status,
+                () = &mut followed => continue,
+                Some(fresh) = changes.recv() => fresh,
+            };
+            if let Err(failure) = running.write(&fresh) {
+                app.out.note(&format!("the files stay as they were: {}", failure.what));
+                continue;
+            }
+            drop(fresh);
+            match self.on_change {
+                OnChange::Nothing => {}
+                OnChange::Signal(signal) => child.signal(signal),
+                OnChange::Restart => {
+                    child.signal(Signal::TERM);
+                    if timeout(STOP_PATIENCE, child.wait()).await.is_err() {
+                        child.signal(Signal::KILL);
+                        drop(child.wait().await);
+                    }
+                    child = running.start()?;
+                }
+            }
+        };
+        let status = status.map_err(|error| Failure::new(Exit::Failed, format!("the program cannot be followed: {error}")))?;
+        drop(running);
+        Ok(Exit::Program(code(status)))
+    }
+}
+
+/// A program and its files.
+struct Running {
+    wanted: Vec<Wanted>,
+    folder: MemoryFolder,
+    program: Vec<OsString>,
+}
+
+impl Running {
+    /// Writes the files of these secrets: all of them are made before the first is replaced.
+    fn write(&self, secrets: &Secrets) -> Result<()> {
+        let of_these = self.wanted.iter().filter_map(|file| Some((file, secrets.get(&file.path)?)));
+        let contents: Vec<_> = of_these.map(|(file, secret)| Ok((&file.name, content(file, secret)?))).collect::<Result<_>>()?;
+        let files = contents.iter().map(|(name, content)| (name.as_str(), content.expose()));
+        self.folder.replace(files, Mode::RUSR)
+    }
+
+    fn start(&self) -> Result<Child> {
         let (program, arguments) = self.program.split_first().ok_or_else(|| Failure::usage("no program is given"))?;
         let mut command = Command::new(program);
-        command.env(FILES_VARIABLE, folder.path());
+        command.env(FILES_VARIABLE, self.folder.path());
         for argument in arguments {
-            command.arg(filled(argument, &wanted, folder.path().to_string_lossy().as_ref()));
+            command.arg(filled(argument, &self.wanted, self.folder.path().to_string_lossy().as_ref()));
         }
-        let mut child = match Child::start(&mut command) {
-            Ok(child) => child,
-            Err(error) => return Err(not_started(program, &error)),
-        };
-        let status = signals.until_end_of(&mut child).await;
-        let status = status.map_err(|error| Failure::new(Exit::Failed, format!("the program cannot be followed: {error}")))?;
-        drop(folder);
-        Ok(Exit::Program(code(status)))
+        Child::start(&mut command).map_err(|error| not_started(program, &error))
     }
 }
 
@@ -132,18 +204,6 @@ fn wanted(files: &[String]) -> Result<Vec<Wanted>> {
         all.push(Wanted { name: name.to_owned(), path: path.to_owned(), field });
     }
     Ok(all)
-}
-
-/// Reads each secret once, before anything is written.
-async fn read(vault: &Vault, wanted: &[Wanted]) -> Result<BTreeMap<String, Secret>> {
-    let mut secrets = BTreeMap::new();
-    for file in wanted {
-        if !secrets.contains_key(&file.path) {
-            let attempt = vault.attempt(format!("read {}", file.path)).at("read", &file.path);
-            secrets.insert(file.path.clone(), answer(&attempt, vault.client.kv_get(&file.path, 0).await)?);
-        }
-    }
-    Ok(secrets)
 }
 
 /// What a file holds.

@@ -91,3 +91,80 @@ async fn signals_reach_the_program_and_a_killed_run_is_cleaned_up_by_the_next() 
     std::process::Command::new("kill").arg(program.to_string()).status()?;
     Ok(())
 }
+
+/// A program that tells in `$HOME/told` when it begins and when it hears of a change, each with what the file has.
+const TELLING: &str = "tell() { echo \"$1 $(cat \"$COFFER_FILES/a\")\" >> \"$HOME/told\"; }\n\
+                       trap 'tell heard' USR1; trap 'exit 5' TERM; tell began\nwhile :; do sleep 0.05; done";
+
+/// Runs a program with the field `user` of kv/dev/db in the file `a`, and waits until it has begun.
+fn watching(office: &Office, options: &[&str]) -> Result<(Process, impl Fn(&str) -> Result<()> + use<>)> {
+    let home = office.developer.home().to_owned();
+    let program = script(&home, "program", TELLING)?;
+    let mut command = office.developer.command();
+    command.args(["run", "--watch", "--file", "a=kv/dev/db#user"]).args(options).arg("--").arg(&program);
+    let process = Process::start(&mut command, &home.join("log"))?;
+    let told = move |what: &str| {
+        wait::until(wait::PATIENCE, what, || {
+            let told = fs::read_to_string(home.join("told")).unwrap_or_default();
+            Ok((told.lines().last() == Some(what)).then_some(()))
+        })
+    };
+    told("began one")?;
+    Ok((process, told))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_secret_is_in_the_file_and_starts_the_program_anew() -> Result<()> {
+    let office = Office::new().await?;
+    let coffer = &office.developer;
+    coffer.ok(["kv", "put", "kv/dev/db", "user=one"])?;
+    let (mut process, told) = watching(&office, &[])?;
+    coffer.ok(["kv", "put", "kv/dev/db", "user=two"])?;
+    told("began two")?;
+    // A version that no file can be made of changes nothing; nor does one that is gone.
+    coffer.ok(["kv", "put", "kv/dev/db", "other=x"])?;
+    wait::until(wait::PATIENCE, "a complaint", || Ok(process.log()?.contains("the files stay as they were").then_some(())))?;
+    coffer.ok(["kv", "delete", "kv/dev/db"])?;
+    wait::until(wait::PATIENCE, "another", || Ok(process.log()?.contains("kv/dev/db is gone").then_some(())))?;
+    coffer.ok(["kv", "put", "kv/dev/db", "user=three"])?;
+    told("began three")?;
+    assert_eq!(fs::read_to_string(coffer.home().join("told"))?, "began one\nbegan two\nbegan three\n");
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait(wait::PATIENCE)?.code(), Some(5), "{}", process.log()?);
+    assert_eq!(files(&coffer.home().join("coffer/run"))?.len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_secret_is_told_by_a_signal_where_that_is_asked_for() -> Result<()> {
+    let office = Office::new().await?;
+    let coffer = &office.developer;
+    coffer.ok(["kv", "put", "kv/dev/db", "user=one"])?;
+    let (mut process, told) = watching(&office, &["--on-change", "signal=USR1"])?;
+    for value in ["two", "three"] {
+        coffer.ok(["kv", "put", "kv/dev/db", &format!("user={value}")])?;
+        told(&format!("heard {value}"))?;
+    }
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait(wait::PATIENCE)?.code(), Some(5), "{}", process.log()?);
+
+    assert_eq!(coffer.run(["run", "--file", "a=kv/dev/db", "--on-change", "none", "--", "true"])?.code, 2);
+    // A program that ends by itself is not started again.
+    assert_eq!(coffer.run(["run", "--watch", "--file", "a=kv/dev/db", "--", "sh", "-c", "exit 9"])?.code, 9);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_keeps_its_files_while_the_vault_is_away_and_hears_of_changes_after_it() -> Result<()> {
+    let mut office = Office::new().await?;
+    office.developer.ok(["kv", "put", "kv/dev/db", "user=one"])?;
+    let (mut process, told) = watching(&office, &["--on-change", "signal=USR1"])?;
+    office.vault.server.kill()?;
+    wait::until(wait::PATIENCE, "a complaint", || Ok(process.log()?.contains("changes are not followed").then_some(())))?;
+    office.vault.restart().await?;
+    office.developer.ok(["kv", "put", "kv/dev/db", "user=two"])?;
+    told("heard two")?;
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait(wait::PATIENCE)?.code(), Some(5), "{}", process.log()?);
+    Ok(())
+}
