@@ -1,0 +1,153 @@
+//! The pages of docs/ and README.md do what they say: every command of theirs is run as it stands there.
+
+mod page;
+mod pattern;
+mod recording;
+mod shell;
+mod vault_words;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use coffer_tests::programs::Programs;
+
+use page::{Page, REASONS};
+use shell::Shell;
+
+/// The repository.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const BOOK: &str = "docs";
+
+fn read(path: &str) -> Result<String> {
+    let path = Path::new(ROOT).join(path);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// README.md and the pages of the book, by their paths in the repository.
+fn paths() -> Result<Vec<String>> {
+    let mut paths = vec!["README.md".to_owned()];
+    for entry in fs::read_dir(Path::new(ROOT).join(BOOK))? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().ok().context("a page's name is text")?;
+        if name.ends_with(".md") {
+            paths.push(format!("{BOOK}/{name}"));
+        } else {
+            ensure!(!entry.file_type()?.is_dir() || name == "pictures", "{name}: pages lie in {BOOK} itself");
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn pages() -> Result<Vec<Page>> {
+    paths()?.iter().map(|path| Page::parse(path, &read(path)?)).collect()
+}
+
+#[test]
+fn every_block_of_every_page_is_run_or_says_why_not() -> Result<()> {
+    let pages = pages()?;
+    ensure!(pages.iter().map(|page| page.blocks).sum::<usize>() > 150, "the pages were not found");
+    // What is left out is the exception.
+    let run: usize = pages.iter().map(|page| page.steps.len()).sum();
+    let left_out: usize = pages.iter().flat_map(|page| &page.left_out).map(|(_, commands)| commands).sum();
+    ensure!(run > 4 * left_out, "{run} are run, {left_out} are left out");
+    let described = read("docs/book.md")?;
+    for reason in REASONS {
+        ensure!(described.contains(&format!("| `{reason}` |")), "docs/book.md does not say what {reason} means");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_page_is_in_the_book_and_every_link_leads_somewhere() -> Result<()> {
+    let summary = read("docs/SUMMARY.md")?;
+    for path in paths()? {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if path.starts_with(BOOK) && name != "SUMMARY.md" {
+            ensure!(summary.matches(&format!("]({name})")).count() == 1, "{path} is not in docs/SUMMARY.md, or twice");
+        }
+        let text = read(&path)?;
+        for link in links(&text) {
+            if ["https://", "http://"].iter().any(|start| link.starts_with(start)) {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { resolved(&path, file) };
+            ensure!(Path::new(ROOT).join(&target).exists(), "{path}: {link} leads nowhere");
+            if !anchor.is_empty() {
+                ensure!(anchors(&read(&target)?).iter().any(|known| known == anchor), "{path}: {link} has no such heading");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where links and pictures point to, outside of blocks and of code.
+fn links(text: &str) -> Vec<&str> {
+    let mut in_block = false;
+    let outside = text.lines().filter(|line| {
+        let fence = line.starts_with("```");
+        in_block ^= fence;
+        !in_block && !fence
+    });
+    outside
+        .flat_map(|line| line.split('`').step_by(2))
+        .flat_map(|part| part.split("](").skip(1))
+        .filter_map(|rest| rest.split_once(')').map(|(link, _)| link))
+        .collect()
+}
+
+fn resolved(path: &str, link: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            "." | "" => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The anchors of a page's headings, as GitHub and mdBook make them.
+fn anchors(text: &str) -> Vec<String> {
+    let heading = |line: &str| line.starts_with('#').then(|| line.trim_start_matches('#').trim().to_lowercase());
+    let anchor = |heading: String| {
+        let kept = |c: char| (c.is_alphanumeric() || matches!(c, '-' | '_' | ' ')).then_some(if c == ' ' { '-' } else { c });
+        heading.chars().filter_map(kept).collect()
+    };
+    text.lines().filter_map(heading).map(anchor).collect()
+}
+
+/// Pages one after the other: each has all the ports.
+#[test]
+#[ignore = "needs root, for a network of its own: tests/run"]
+fn every_command_of_every_page_does_what_the_page_says() -> Result<()> {
+    let programs = Programs::built()?;
+    let only = std::env::var_os("COFFER_TEST_PAGE");
+    let mut failed = Vec::new();
+    for page in pages()?.iter().filter(|page| only.as_ref().is_none_or(|only| Path::new(&page.path).ends_with(only))) {
+        if page.steps.is_empty() {
+            continue;
+        }
+        let mut shell = Shell::start(programs)?;
+        let done = match &page.set_up {
+            Some(name) => set_up(name).and_then(|before| shell.follow(&before)),
+            None => Ok(()),
+        };
+        match done.and_then(|()| shell.follow(page)) {
+            Ok(()) if only.is_some() => println!("{}", shell.transcript()),
+            Ok(()) => println!("{}: {} steps", page.path, page.steps.len()),
+            Err(error) => failed.push(format!("{error:#}")),
+        }
+    }
+    ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
+    Ok(())
+}
+
+/// What is there before a page begins: a page itself, beside this test.
+fn set_up(name: &str) -> Result<Page> {
+    let path = format!("tests/tests/book/{name}.md");
+    Page::parse(&path, &read(&path)?)
+}
