@@ -110,7 +110,7 @@ pub const ADVICE: &[Advice] = &[
         "NOT_FOUND",
         Exit::Denied,
         "",
-        "coffer kv metadata get {path} shows which versions there are | check the name; {listing} shows what there is",
+        "coffer kv history {path} shows the versions; coffer kv undelete brings a deleted one back | check the name; {listing} shows what there is",
     ),
     advice("INVALID_ARGUMENT", Exit::Usage, "", "run the command with --help for what it takes"),
     advice(
