@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::leaks::Search;
+use crate::{leaks::Search, programs::Programs};
 
 /// What `examples/` calls the registry; the test cluster's nodes find their own behind that name.
 pub const REGISTRY: &str = "registry.coffer.dev";
@@ -37,6 +37,14 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The network of the cluster's first node, as `ip netns` keeps it.
+    ///
+    /// # Errors
+    /// Where the kubeconfig is in no folder.
+    pub fn network(&self) -> Result<PathBuf> {
+        Ok(Path::new("/run/netns").join(format!("coffer-{}", self.number()?.display())))
     }
 
     /// Runs kubectl, which must succeed, and gives what it printed.
@@ -154,6 +162,19 @@ impl Cluster {
         self.script("push", [OsStr::new(name), folder.path().as_os_str()]).map(drop)
     }
 
+    /// Pushes the images that `examples/` names: the server with the command, and the agent as it is shipped.
+    ///
+    /// # Errors
+    /// Where they do not build, or the agent is not there: `tests/run` names it in `COFFER_TEST_STATIC_AGENT`.
+    pub fn push_programs(&self, programs: &Programs) -> Result<()> {
+        let server = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-server coffer /bin/\nUSER 65532:65532\n\
+                      ENTRYPOINT [\"/bin/coffer-server\"]\n";
+        self.push("coffer-server:0.1.0", server, &[&programs.server(), &programs.coffer()])?;
+        let agent = env::var_os("COFFER_TEST_STATIC_AGENT").context("COFFER_TEST_STATIC_AGENT is not set: run tests/run")?;
+        let file = "FROM scratch\nCOPY coffer-agent /\nUSER 65532:65532\nENTRYPOINT [\"/coffer-agent\"]\n";
+        self.push("coffer-agent:0.1.0", file, &[Path::new(&agent)])
+    }
+
     /// Runs a command on the cluster's first node, where the mounts of its pods are seen.
     ///
     /// # Errors
@@ -162,10 +183,14 @@ impl Cluster {
         self.script("on", [&["1"], arguments].concat())
     }
 
+    /// The kubeconfig lies in the cluster's own folder, which ends with its number.
+    fn number(&self) -> Result<&OsStr> {
+        self.folder()?.file_name().context("a cluster has a folder")
+    }
+
     fn script(&self, name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
-        // The kubeconfig lies in the cluster's own folder, which ends with its number.
-        let number = self.folder()?.file_name().context("a cluster has a folder")?;
-        let output = Command::new(self.scripts.join(name)).env("CLUSTER", number).args(arguments).stdin(Stdio::null()).output();
+        let output =
+            Command::new(self.scripts.join(name)).env("CLUSTER", self.number()?).args(arguments).stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("{} cannot be started", self.scripts.join(name).display()))?;
         ensure!(output.status.success(), "{name} failed: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

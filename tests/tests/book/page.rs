@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// Languages of blocks that are only shown.
 const SHOWN: [&str; 9] = ["text", "json", "toml", "yaml", "rust", "cedar", "html", "css", "diff"];
 /// Why a block is not run: what it would need.
-pub(crate) const REASONS: [&str; 2] = ["build", "cluster"];
+pub(crate) const REASONS: [&str; 3] = ["build", "cluster", "pod"];
+/// The reason that does not hold in a cluster's network.
+pub(crate) const CLUSTER: &str = "cluster";
 
 /// A page in the order of reading.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Page {
     pub(crate) left_out: Vec<(String, usize)>,
     /// Blocks of every kind.
     pub(crate) blocks: usize,
+    /// Whether there is a cluster, for blocks that need one.
+    in_cluster: bool,
 }
 
 /// Something to do.
@@ -86,7 +90,25 @@ impl Page {
     /// # Errors
     /// A block whose language or marks are not known, that has no end, or that is not at the line's beginning.
     pub(crate) fn parse(path: &str, text: &str) -> Result<Self> {
-        let mut page = Self { path: path.to_owned(), set_up: None, steps: Vec::new(), left_out: Vec::new(), blocks: 0 };
+        Self::read(path, text, false)
+    }
+
+    /// Reads a page that is followed in a cluster's network.
+    ///
+    /// # Errors
+    /// As [`Page::parse`].
+    pub(crate) fn parse_in_cluster(path: &str, text: &str) -> Result<Self> {
+        Self::read(path, text, true)
+    }
+
+    /// Whether some of its blocks need a cluster.
+    pub(crate) fn needs_cluster(&self) -> bool {
+        self.left_out.iter().any(|(reason, _)| reason == CLUSTER)
+    }
+
+    fn read(path: &str, text: &str, in_cluster: bool) -> Result<Self> {
+        let mut page =
+            Self { path: path.to_owned(), set_up: None, steps: Vec::new(), left_out: Vec::new(), blocks: 0, in_cluster };
         let mut typed = Vec::new();
         let mut lines = text.lines().zip(1..);
         while let Some((line, number)) = lines.next() {
@@ -142,8 +164,7 @@ impl Page {
             }
             _ => bail!("no such language: {language}"),
         };
-        if let Some(reason) = marks.reason {
-            ensure!(typed.is_empty(), "nothing can be typed into a block that is not run");
+        if let Some(reason) = marks.reason.filter(|reason| !(self.in_cluster && reason == CLUSTER)) {
             self.left_out.push((reason, runs.len()));
             return Ok(());
         }

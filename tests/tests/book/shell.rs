@@ -1,6 +1,7 @@
 //! A shell of a page's own: its own home, network, processes and folders of the system, all gone with it.
 
 use std::{
+    env,
     fs::{self, File},
     io::Write as _,
     os::unix::fs::DirBuilderExt as _,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use coffer_tests::{memory, programs::Programs, wait};
+use coffer_tests::{cluster::Cluster, memory, programs::Programs, wait};
 use tempfile::TempDir;
 
 use super::{
@@ -60,20 +61,42 @@ impl Shell {
     /// # Errors
     /// Where namespaces cannot be made.
     pub(crate) fn start(programs: &Programs) -> Result<Self> {
+        let mut command = Command::new("unshare");
+        command.arg("--net").env_clear();
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        Self::start_by(command, programs)
+    }
+
+    /// Starts a shell in a cluster's network, with kubectl.
+    ///
+    /// # Errors
+    /// Where namespaces cannot be made.
+    pub(crate) fn start_in(cluster: &Cluster, programs: &Programs) -> Result<Self> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", cluster.network()?.display())).arg("unshare");
+        command.env_clear().env("KUBECONFIG", cluster.kubeconfig());
+        let shell = Self::start_by(command, programs)?;
+        std::os::unix::fs::symlink(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
+            shell.folder.path().join("home/examples"),
+        )?;
+        Ok(shell)
+    }
+
+    fn start_by(mut command: Command, programs: &Programs) -> Result<Self> {
         let folder = memory::folder()?;
         let at = |name: &str| folder.path().join(name);
         for name in ["home", "run", "steps"] {
             fs::DirBuilder::new().mode(0o700).create(at(name))?;
         }
-        let mut command = Command::new("unshare");
-        command.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]);
-        if !rustix::process::geteuid().is_root() {
-            command.arg("--map-root-user");
-        }
+        let mut path = vec![programs.folder().to_owned(), "/usr/bin".into(), "/bin".into()];
+        // Beside kubectl there is nothing that a page could take for something else.
+        path.extend(kubectl().and_then(|kubectl| kubectl.parent().map(Path::to_owned)));
         let child = command
-            .args(["bash", "-c", DRIVER])
-            .env_clear()
-            .env("PATH", format!("{}:/usr/bin:/bin", programs.folder().display()))
+            .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", DRIVER])
+            .env("PATH", env::join_paths(path)?)
             .env("HOME", at("home"))
             .env("XDG_RUNTIME_DIR", at("run"))
             .env("STEPS", at("steps"))
@@ -209,6 +232,12 @@ impl Shell {
             status.map(|status| status.trim().parse().context("a status is a number")).transpose()
         })
     }
+}
+
+/// kubectl, where there is one in PATH: that of the cluster's version.
+fn kubectl() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|kubectl| kubectl.is_file())
 }
 
 impl Drop for Shell {

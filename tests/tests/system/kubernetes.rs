@@ -1,7 +1,7 @@
 //! The main job on a real Kubernetes, with the manifests of `examples/` as they are.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -44,23 +44,10 @@ fn applied(cluster: &Cluster, path: &str) -> Result<()> {
     cluster.kubectl(["apply".as_ref(), "-f".as_ref(), example(path).as_os_str()]).map(drop)
 }
 
-fn push_images(cluster: &Cluster, programs: &Programs) -> Result<()> {
-    let server =
-        "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-server coffer /bin/\nUSER 65532:65532\nENTRYPOINT [\"/bin/coffer-server\"]\n";
-    cluster.push("coffer-server:0.1.0", server, &[&programs.server(), &programs.coffer()])?;
-    let agent: PathBuf =
-        env::var_os("COFFER_TEST_STATIC_AGENT").context("COFFER_TEST_STATIC_AGENT is not set: run tests/run")?.into();
-    cluster.push(
-        "coffer-agent:0.1.0",
-        "FROM scratch\nCOPY coffer-agent /\nUSER 65532:65532\nENTRYPOINT [\"/coffer-agent\"]\n",
-        &[&agent],
-    )
-}
-
 impl Deployed {
     fn new() -> Result<Self> {
         let (cluster, programs) = (Cluster::of_this_run()?, Programs::built()?);
-        push_images(&cluster, programs)?;
+        cluster.push_programs(programs)?;
         applied(&cluster, "server")?;
         let state = "jsonpath={.status.containerStatuses[0].state}";
         wait::until(POD_PATIENCE, "the server's pod to run", || {
