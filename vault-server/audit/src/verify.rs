@@ -36,7 +36,7 @@ pub enum Warning {
     #[error("no verifier key was given: the log agrees with itself, but who signed it is not known")]
     KeyUnknown,
     /// There are entries behind the newest checkpoint.
-    #[error("epoch {epoch}: {entries} entries behind the newest checkpoint are not signed yet")]
+    #[error("epoch {epoch}: entries behind the newest checkpoint are not signed yet: {entries}")]
     Unsigned {
         /// The epoch.
         epoch: u64,
