@@ -88,15 +88,14 @@ impl MemoryFolder {
     /// Where there is no room.
     pub(crate) fn replace<'a>(&self, files: impl Iterator<Item = (&'a str, &'a [u8])>, mode: Mode) -> Result<()> {
         let (mut written, mut failed) = (Vec::new(), None);
-        for (name, bytes) in files {
+        for (number, (name, bytes)) in files.enumerate() {
             // No file that is asked for begins with a dot.
-            match self.write(&format!(".new-{name}"), bytes, mode) {
-                Ok(path) => written.push((path, self.path.join(name))),
-                Err(failure) => {
-                    written.push((self.path.join(format!(".new-{name}")), self.path.join(name)));
-                    failed = Some(failure);
-                    break;
-                }
+            let new = format!(".new-{number}");
+            let made = self.write(&new, bytes, mode);
+            written.push((self.path.join(new), self.path.join(name)));
+            if let Err(failure) = made {
+                failed = Some(failure);
+                break;
             }
         }
         for (new, old) in written {
@@ -249,6 +248,29 @@ mod tests {
         drop(folder);
         assert!(!path.exists());
         assert_eq!(io::read_to_string(&mut open).unwrap(), "\0".repeat(6));
+    }
+
+    #[test]
+    fn files_are_replaced_together_or_not_at_all() {
+        let parent = parent();
+        let folder = MemoryFolder::at(parent.path().join("1-a")).unwrap();
+        let long = "n".repeat(255);
+        let replace = |files: &[(&str, &str)]| {
+            let files = files.iter().map(|(name, text)| (*name, text.as_bytes()));
+            folder.replace(files, Mode::RUSR)
+        };
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        replace(&[("a", "one"), (&long, "two")]).unwrap();
+        let mut open = File::open(folder.path().join("a")).unwrap();
+        replace(&[("a", "three")]).unwrap();
+        assert_eq!((read("a").as_str(), read(&long).as_str()), ("three", "two"));
+        assert_eq!(io::read_to_string(&mut open).unwrap(), "one", "who has it open reads on");
+        assert_eq!(fs::metadata(folder.path().join("a")).unwrap().mode() & 0o777, 0o400);
+        // What is in the way of the second's making keeps the first as it was.
+        fs::create_dir(folder.path().join(".new-1")).unwrap();
+        assert!(replace(&[("a", "four"), (&long, "five")]).is_err());
+        assert_eq!((read("a").as_str(), read(&long).as_str()), ("three", "two"));
+        assert!(!folder.path().join(".new-0").exists());
     }
 
     #[test]

@@ -110,17 +110,19 @@ impl Run {
             pending::<()>().await;
         };
         tokio::pin!(followed);
+        // What has changed and is not in the files yet.
+        let mut unwritten = Secrets::new();
         let status = loop {
-            let fresh = tokio::select! {
+            tokio::select! {
                 status = signals.until_end_of(&mut child) => break status,
                 () = &mut followed => continue,
-                Some(fresh) = changes.recv() => fresh,
-            };
-            if let Err(failure) = running.write(&fresh) {
+                Some(fresh) = changes.recv() => unwritten.extend(fresh),
+            }
+            if let Err(failure) = running.write(&unwritten) {
                 app.out.note(&format!("the files stay as they were: {}", failure.what));
                 continue;
             }
-            drop(fresh);
+            unwritten.clear();
             match self.on_change {
                 OnChange::Nothing => {}
                 OnChange::Signal(signal) => child.signal(signal),

@@ -155,6 +155,29 @@ async fn a_change_of_a_secret_is_told_by_a_signal_where_that_is_asked_for() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_no_file_can_be_made_of_another_secret_comes_with_that_one() -> Result<()> {
+    let office = Office::new().await?;
+    let coffer = &office.developer;
+    coffer.ok(["kv", "put", "kv/dev/key", "pem=x"])?;
+    coffer.ok(["kv", "put", "kv/dev/db", "user=one"])?;
+    let (mut process, told) = watching(&office, &["--on-change", "signal=USR1", "--file", "b=kv/dev/key#pem"])?;
+    let complaints = |count: usize| {
+        wait::until(wait::PATIENCE, "a complaint", || {
+            Ok((process.log()?.matches("the files stay as they were").count() == count).then_some(()))
+        })
+    };
+    coffer.ok(["kv", "put", "kv/dev/key", "other=y"])?;
+    complaints(1)?;
+    coffer.ok(["kv", "put", "kv/dev/db", "user=two"])?;
+    complaints(2)?;
+    coffer.ok(["kv", "put", "kv/dev/key", "pem=z"])?;
+    told("heard two")?;
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait(wait::PATIENCE)?.code(), Some(5), "{}", process.log()?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_keeps_its_files_while_the_vault_is_away_and_hears_of_changes_after_it() -> Result<()> {
     let mut office = Office::new().await?;
     office.developer.ok(["kv", "put", "kv/dev/db", "user=one"])?;
