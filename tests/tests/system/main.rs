@@ -18,6 +18,7 @@ mod kubernetes;
 mod leaks;
 mod limits;
 mod memory;
+mod opening;
 mod peers;
 mod power;
 mod rpcs;

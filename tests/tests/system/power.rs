@@ -117,7 +117,7 @@ impl Traced {
 }
 
 /// The seed of this run, printed so that it can be repeated.
-fn seed() -> Result<u64> {
+pub(crate) fn seed() -> Result<u64> {
     let seed = match std::env::var("COFFER_TEST_SEED") {
         Ok(seed) => seed.parse().context("COFFER_TEST_SEED is a number")?,
         Err(_) => coffer_tests::issuer::now_secs(),
