@@ -16,6 +16,8 @@ use crate::{
 
 /// Findings that are shown to a person; `-o json` has more.
 const SHOWN_FINDINGS_MAX: usize = 20;
+/// The key of the store's one plain record, whose value has the vault's id in it as it is.
+const HEADER: &[u8] = b"coffer/header";
 
 /// Look into the store of a server that is stopped
 #[derive(Subcommand)]
@@ -58,7 +60,7 @@ impl Check {
     fn run(self, app: &App) -> Result<Exit> {
         let scratch = tempfile::Builder::new().prefix("coffer-check-").tempdir_in(&self.scratch);
         let scratch = scratch.map_err(|error| Failure::file("make a folder in", &self.scratch, &error))?;
-        let store = inspect(&self.store, scratch.path(), &SledOptions::default());
+        let store = inspect(&self.store, scratch.path(), &SledOptions::default(), HEADER);
         let store = store.map_err(|error| unusable(&self.store, error))?;
         let mut findings: Vec<Found> =
             store.findings.iter().map(|finding| Found { place: finding.place.clone(), what: finding.what.clone() }).collect();
@@ -103,13 +105,18 @@ fn unusable(store: &Path, error: OpenError) -> Box<Failure> {
     }
 }
 
-/// Why store and log are not of the same moment, as far as it is seen without keys.
+/// Why store and log are not of the same vault or moment, as far as it is seen without keys.
 fn contradiction(store: &Inspection, log: &Report) -> Option<String> {
+    let vault = log.epochs.last()?.origin.vault();
+    if let Some(header) = &store.wanted
+        && !header.windows(vault.as_bytes().len()).any(|part| part == vault.as_bytes())
+    {
+        return Some(format!("the audit log is that of the vault {vault}, and the store is another vault's"));
+    }
     let revision = store.revision?.0;
     let known = log.epochs.last()?.last_checkpoint.as_ref()?.store_revision;
-    (known > revision).then(|| {
-        format!("the store is at revision {revision}, and the audit log has seen it at {known}: it is an older copy, or another vault's")
-    })
+    (known > revision)
+        .then(|| format!("the store is at revision {revision}, and the audit log has seen it at {known}: it is an older copy"))
 }
 
 struct Found {

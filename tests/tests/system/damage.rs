@@ -1,17 +1,18 @@
 //! Stored data that are not what was written: the server refuses, and `coffer store check` says what is wrong.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_tests::{command::Coffer, programs::Programs};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     power::{
         check::segments,
         disk::{Coins, Disk, Mode},
     },
-    vault::Vault,
+    vault::{CLUSTER, Vault},
 };
 
 /// What `coffer store check` says of a server's folder: its exit code and its findings.
@@ -85,5 +86,61 @@ async fn what_is_damaged_or_of_another_moment_is_refused_and_found() -> Result<(
         let refused = moved.restart().await.err().with_context(|| format!("{damage}: it is served"))?;
         println!("{damage}: {refused:#}");
     }
+    Ok(())
+}
+
+/// A vault with a secret, stopped, with a copy of its store and log.
+async fn stopped(values: usize) -> Result<(Vault, TempDir)> {
+    let mut vault = Vault::new().await?;
+    for value in 0..values {
+        vault.put("kv/damage", "value", &format!("value {value}")).await?;
+    }
+    ensure!(vault.server.terminate()?.success(), "the server did not end well");
+    let folder = tempfile::tempdir()?;
+    image(&vault, folder.path())?;
+    Ok((vault, folder))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_vaults_store_or_log_is_refused_and_found_and_the_own_one_is_served_again() -> Result<()> {
+    let (mut ours, our_image) = stopped(2).await?;
+    // The other's store is further on than our log has seen ours: its revision alone says nothing.
+    let (theirs, their_image) = stopped(40).await?;
+    let put = |from: &TempDir, name: &str, server: &Path| -> Result<()> {
+        drop(fs::remove_dir_all(server.join(name)));
+        Disk::of(&[from.path().join(name)])?.rebuild(server, Mode::Strict, &mut Coins(0))
+    };
+    let folder = ours.server.folder().to_owned();
+    for (other, refused_with) in [("store", "another vault"), ("audit", "this is the log ")] {
+        put(&their_image, other, &folder)?;
+        let (code, report) = check(&folder)?;
+        ensure!(code == 7 && report["findings_count"] == 1, "another vault's {other}: exit status {code}, {report}");
+        let what = report["findings"][0]["what"].as_str().context("a finding says what")?;
+        ensure!(what.contains("another vault's"), "another vault's {other}: {what}");
+
+        let from = ours.server.log()?.len();
+        let refusal = ours.restart().await.err().with_context(|| format!("another vault's {other} is served"))?;
+        let told = format!("{refusal:#}\n{}", ours.server.log()?.split_off(from));
+        ensure!(told.contains(refused_with), "another vault's {other}, and nobody says so:\n{told}");
+        println!("another vault's {other}: {refusal:#}");
+        ours.server.kill()?;
+        put(&our_image, other, &folder)?;
+        ensure!(check(&folder)?.0 == 0, "what was put back does not hold");
+    }
+
+    // Who has the other vault's shares is told no less: its store does not go with our log.
+    put(&their_image, "store", &folder)?;
+    let own = std::mem::replace(&mut ours.fruits, Arc::clone(&theirs.fruits));
+    let refusal = ours.restart().await.err().context("another vault's store is served with our log")?;
+    println!("another vault's store and shares: {refusal:#}");
+    ours.fruits = own;
+    ensure!(ours.server.log()?.contains("this is the log "), "the server's log does not say why: {}", ours.server.log()?);
+    ours.server.kill()?;
+
+    put(&our_image, "store", &folder)?;
+    ours.restart().await.context("what was put back is not served")?;
+    ours.grant_read("kv/damage", &format!("k8s:{CLUSTER}/shop/api")).await?;
+    let (version, value) = ours.newest("kv/damage").await?;
+    ensure!((version, value.as_str()) == (2, "value 1"), "version {version} is {value}");
     Ok(())
 }

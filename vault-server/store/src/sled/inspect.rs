@@ -37,6 +37,8 @@ pub struct Inspection {
     pub pieces: u64,
     /// Pieces that belong to no value: the next start or write deletes those that are listed for it. Harmless.
     pub pieces_unused: u64,
+    /// The value of the key that was asked for, where it is there and whole.
+    pub wanted: Option<Vec<u8>>,
     /// What is wrong, [`FINDINGS_MAX`] at most.
     pub findings: Vec<Finding>,
     /// How much is wrong.
@@ -62,13 +64,13 @@ impl Inspection {
 }
 
 /// Looks at every record of the store in `dir`. sled changes what it opens: so the store is locked, copied into
-/// `scratch`, a folder that is there and empty, and the copy is opened. Blocks.
+/// `scratch`, a folder that is there and empty, and the copy is opened. The value of the key `wanted` is kept. Blocks.
 ///
 /// # Errors
 ///
 /// [`OpenError::InUse`] while a server has it open, [`OpenError::Newer`], and [`OpenError::Io`] where there is no store or
 /// no room for the copy. What is damaged is no error but in the report.
-pub fn inspect(dir: &Path, scratch: &Path, options: &SledOptions) -> Result<Inspection, OpenError> {
+pub fn inspect(dir: &Path, scratch: &Path, options: &SledOptions, wanted: &[u8]) -> Result<Inspection, OpenError> {
     // The lock's file is made before all else; without it this is no store's folder.
     let lock = File::open(dir.join("lock"))?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -109,7 +111,7 @@ pub fn inspect(dir: &Path, scratch: &Path, options: &SledOptions) -> Result<Insp
                 Some(Err(OpenError::Corrupt(what))) => found.add("data/journal", what),
                 other => other.transpose().map(drop)?,
             }
-            let looked = catch_unwind(AssertUnwindSafe(|| records(&db, &mut found)));
+            let looked = catch_unwind(AssertUnwindSafe(|| records(&db, wanted, &mut found)));
             match looked {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => found.add("data/db", error.to_string()),
@@ -139,7 +141,7 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 /// Pieces by their keys.
 type Pieces = BTreeSet<[u8; 13]>;
 
-fn records(db: &Db, found: &mut Inspection) -> Result<(), StoreError> {
+fn records(db: &Db, wanted: &[u8], found: &mut Inspection) -> Result<(), StoreError> {
     found.revision = merger::stored_revision(db).map_err(engine_error)?;
     match (found.revision, found.mark) {
         (None, _) => found.add("data/db", "the log has lost its revision"),
@@ -152,7 +154,10 @@ fn records(db: &Db, found: &mut Inspection) -> Result<(), StoreError> {
     for item in db.iter() {
         let (key, record) = item.map_err(engine_error)?;
         match key.split_first() {
-            Some((&KIND_HEAD, name)) => value(db, name, &record, found, &mut used)?,
+            Some((&KIND_HEAD, name)) => {
+                let whole = value(db, name, &record, found, &mut used)?;
+                found.wanted = found.wanted.take().or_else(|| whole.filter(|_| name == wanted));
+            }
             Some((&KIND_PIECE, _)) => match <[u8; 13]>::try_from(key.as_ref()) {
                 Ok(piece) => drop(stored.insert(piece)),
                 Err(_) => found.add(shown(&key), "the key is not one of a piece"),
@@ -170,14 +175,14 @@ fn records(db: &Db, found: &mut Inspection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Checks one value, with its pieces.
-fn value(db: &Db, key: &[u8], record: &IVec, found: &mut Inspection, used: &mut Pieces) -> Result<(), StoreError> {
+/// Checks one value, with its pieces; gives it where it is whole.
+fn value(db: &Db, key: &[u8], record: &IVec, found: &mut Inspection, used: &mut Pieces) -> Result<Option<Vec<u8>>, StoreError> {
     found.values += 1;
     let (head, inline) = match Head::decode(key, record) {
         Ok(decoded) => decoded,
         Err(error) => {
             found.add(shown(key), error.to_string());
-            return Ok(());
+            return Ok(None);
         }
     };
     if found.revision.is_some_and(|revision| head.value.modified > revision) {
@@ -190,15 +195,16 @@ fn value(db: &Db, key: &[u8], record: &IVec, found: &mut Inspection, used: &mut 
             Some(piece) => bytes.extend_from_slice(&piece),
             None => {
                 found.add(shown(key), "a piece of its value is missing");
-                return Ok(());
+                return Ok(None);
             }
         }
     }
     found.value_bytes = found.value_bytes.saturating_add(bytes.len() as u64);
     if let Err(error) = head.verify(&bytes) {
         found.add(shown(key), error.to_string());
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(bytes))
 }
 
 fn shown(key: &[u8]) -> String {

@@ -11,7 +11,7 @@ use super::folder::{content, copy, filled, forget_journal, open, temporary};
 
 fn look(store: &Path) -> Result<Inspection, OpenError> {
     let scratch = tempfile::tempdir().unwrap();
-    inspect(store, scratch.path(), &SledOptions::default())
+    inspect(store, scratch.path(), &SledOptions::default(), b"")
 }
 
 /// Every file with its bytes.
