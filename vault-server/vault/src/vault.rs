@@ -228,7 +228,8 @@ impl Vault {
         let mut records = first::first_records(tenant, mount, &bootstrap_record, now)?;
         trail::add_pending(&mut records, &record.answered(Outcome::Ok))?;
         let made = initialisation.commit(Arc::clone(&self.store), records).await.map_err(refused_init)?;
-        self.header.store(Header::load(&*self.store).await?.map(Arc::new));
+        // Nothing may fail from here on: the shares exist nowhere else.
+        self.header.store(Some(Arc::new(made.header)));
         drop(made.barrier);
         if let Err(error) = self.unseal_by_file().await {
             tracing::error!(error = &error as &dyn Error, "the new vault cannot be unsealed");

@@ -93,6 +93,8 @@ pub struct Initialised {
     pub barrier: Barrier,
     /// The shares of the unseal key as text, each encrypted where recipients were given. They are kept nowhere.
     pub shares: Vec<SecretString>,
+    /// The header that is stored.
+    pub header: Header,
 }
 
 impl Initialisation {
@@ -149,7 +151,7 @@ impl Initialisation {
             Err(error) => return Err(BarrierError::from(error).into()),
         }
         self.plan.applied(&self.root, &first);
-        Ok(Initialised { barrier: Barrier::new(store, Arc::new(self.root)), shares: self.shares })
+        Ok(Initialised { barrier: Barrier::new(store, Arc::new(self.root)), shares: self.shares, header: self.header })
     }
 }
 

@@ -32,7 +32,7 @@ async fn init(store: &Arc<dyn Store>, id: VaultId, choice: SealChoice) -> Result
 
 /// A vault of three shares, two of which are needed.
 async fn two_of_three(store: &Arc<dyn Store>) -> (Barrier, Vec<String>) {
-    let Initialised { barrier, shares } = init(store, VAULT, shamir(3, 2)).await.expect("an empty store");
+    let Initialised { barrier, shares, .. } = init(store, VAULT, shamir(3, 2)).await.expect("an empty store");
     (barrier, shares.iter().map(|share| share.expose().to_owned()).collect())
 }
 

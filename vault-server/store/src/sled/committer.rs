@@ -23,7 +23,7 @@ use super::{
     reader::{Broken, Shared, head},
     record::{Head, encode_revision},
 };
-use crate::{Change, Condition, Key, Revision, StoreError, Transaction, Write};
+use crate::{Change, Condition, Key, Revision, StoreError, Transaction, Write, is_disk_full};
 
 /// Transactions in a batch.
 const BATCH_TRANSACTIONS_MAX: usize = 1_024;
@@ -152,7 +152,12 @@ impl Committer {
         let before = journal.bytes();
         journal.append(frame, revision).map_err(|error| Broken::by(&error))?;
         // Not synced: it serves to notice a log that was cut off or replaced, and may lag behind it.
-        self.mark.write_all_at(&encode_revision(revision), 0).map_err(|error| Broken::by(&error))?;
+        match self.mark.write_all_at(&encode_revision(revision), 0) {
+            Ok(()) => {}
+            // The transactions are durable: to answer otherwise would be wrong.
+            Err(error) if is_disk_full(&error) => tracing::warn!(%error, "the mark lags behind"),
+            Err(error) => return Err(Broken::by(&error)),
+        }
         writes.iter().for_each(|(key, write)| self.known.written(key, write));
         self.shared.newest_mut().add(writes, revision);
         let after = journal.bytes();

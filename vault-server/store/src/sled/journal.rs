@@ -133,8 +133,12 @@ impl Journal {
             if end > *size {
                 let grown = end.next_multiple_of(GROWTH_BYTES);
                 let zeros = usize::try_from(grown.saturating_sub(end)).unwrap_or_default();
-                file.write_all_at(&vec![0; zeros], end)?;
-                *size = grown;
+                match file.write_all_at(&vec![0; zeros], end) {
+                    Ok(()) => *size = grown,
+                    // The frame itself is there, and would be read again: it counts, and the next one may not.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                    Err(error) => return Err(error),
+                }
             }
             file.sync_data()?;
         }
