@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod clock;
 mod command;
 mod core_files;
 mod crash;

@@ -1,7 +1,7 @@
 //! Figures of a vault, for whoever watches over it: counts and durations, never names but those of clusters.
 
 use coffer_audit::log::Figures as AuditFigures;
-use coffer_core::{clock::Timestamp, measure::Counter};
+use coffer_core::measure::Counter;
 use coffer_kubernetes::PodCache;
 
 use crate::{Unsealed, Vault, login::PASSWORD_PLACES};
@@ -77,11 +77,7 @@ impl Unsealed {
             decisions_made: self.decisions.made.count(),
             password_checks: PASSWORD_PLACES.saturating_sub(self.password_queue.available_permits()),
             clusters: clusters.collect(),
-            clock_behind_millis: behind(self.not_before, self.now()),
+            clock_behind_millis: u64::try_from(self.clock_behind().as_millis()).unwrap_or(u64::MAX),
         }
     }
-}
-
-fn behind(seen: Timestamp, now: Timestamp) -> u64 {
-    seen.millis().saturating_sub(now.millis())
 }

@@ -90,7 +90,7 @@ impl Unsealed {
             let bytes = self.session_sealer.open(token).ok()?;
             SessionClaims::decode(bytes.expose()).ok()
         })?;
-        if claims.tenant != self.tenant.id || claims.check(self.now(), thumbprint).is_err() {
+        if claims.tenant != self.tenant.id || claims.check(self.now_for(claims.issued), thumbprint).is_err() {
             return Err(Failure::session());
         }
         let principal = self.holder_lives(&claims)?;
@@ -101,7 +101,8 @@ impl Unsealed {
     /// Whether the session of these claims still holds: for streams, which outlive the check at their beginning.
     #[must_use]
     pub fn still_holds(&self, who: &Authenticated) -> bool {
-        who.claims.check(self.now(), &who.claims.thumbprint).is_ok() && self.holder_lives(&who.claims).is_ok()
+        who.claims.check(self.now_for(who.claims.issued), &who.claims.thumbprint).is_ok()
+            && self.holder_lives(&who.claims).is_ok()
     }
 
     /// A session for a workload or the bootstrap credential: nothing is stored.

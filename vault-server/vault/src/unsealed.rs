@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -91,6 +92,8 @@ pub struct Unsealed {
     pub(crate) session_losses: Arc<watch::Sender<u64>>,
     changes: Mutex<()>,
     pub(crate) not_before: Timestamp,
+    /// How far the clock was behind that when the vault went to work.
+    behind: Duration,
     _end: DropGuard,
 }
 
@@ -134,6 +137,14 @@ impl Unsealed {
         let id = tenant.value.id;
         let derived = async |scope, label| barrier.derived(scope, label).await.map_err(Failure::from);
         let ending = CancellationToken::new();
+        let behind = not_before.since(clock.now());
+        if !behind.is_zero() {
+            tracing::error!(
+                behind_secs = behind.as_secs(),
+                "the clock stands before a time that the vault has seen: nothing is issued until it has caught up, or the \
+                 server is started again with the right time (docs/server.md, \"When the clock was wrong\")"
+            );
+        }
         let vault = Self {
             mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
             operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
@@ -174,6 +185,7 @@ impl Unsealed {
             log,
             seal,
             not_before,
+            behind,
         };
         vault.in_force.store(Arc::new(vault.compile(1)?));
         vault.resume_clusters().await?;
@@ -181,18 +193,30 @@ impl Unsealed {
         Ok(Arc::new(vault))
     }
 
-    /// The time.
+    /// The time: never before one that the vault has seen, so that nothing that is over comes back.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.clock.now().max(self.not_before)
+    }
+
+    /// The time for what was issued at `issued`. What was issued before this process ends no later for a clock that went
+    /// back: its time goes on from the latest that the vault has seen.
+    pub(crate) fn now_for(&self, issued: Timestamp) -> Timestamp {
+        if issued < self.not_before { self.now().max(self.clock.now().plus(self.behind)) } else { self.now() }
+    }
+
+    /// How far the clock is behind the latest time that the vault had seen when it went to work.
+    pub(crate) fn clock_behind(&self) -> Duration {
+        self.not_before.since(self.clock.now())
     }
 
     /// Fails while the clock stands before a time that the vault has seen: nothing new is issued then.
     pub(crate) fn time_is_right(&self) -> Result<(), Failure> {
-        if self.now() < self.not_before {
+        if !self.clock_behind().is_zero() {
             return Err(Failure::new(
                 Reason::Unavailable,
-                "the server's clock has gone back: nothing is issued until it has caught up",
+                "the server's clock has gone back: nothing is issued until it has caught up, or was set right and the server \
+                 started again",
             ));
         }
         Ok(())

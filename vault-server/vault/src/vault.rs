@@ -355,12 +355,17 @@ impl Vault {
         let key = barrier.derived(Scope::System, Label::Audit).await?;
         let epoch = epoch::settle(&barrier).await?;
         let opened = trail::open(&self.config.audit, &self.config.node, &barrier, &key, &epoch).await?;
+        let mut not_before = opened.not_before;
+        if self.config.audit.accept_divergence && not_before > self.clock.now() {
+            tracing::warn!("the clock stands before a time that the vault has seen: believing the clock, as configured");
+            not_before = self.clock.now();
+        }
         let parts = Parts {
             barrier: Arc::new(barrier),
             clock: Arc::clone(&self.clock),
             log: opened.log,
             seal,
-            not_before: opened.not_before,
+            not_before,
             epoch: epoch.number,
         };
         let vault = Unsealed::open(parts).await?;

@@ -1,4 +1,4 @@
-//! The shim between the server and the C library: compiled once a run.
+//! Shims between the server and the C library: compiled once a run.
 
 use std::{
     ffi::OsString,
@@ -12,18 +12,32 @@ use coffer_tests::server::Server;
 use tempfile::TempDir;
 
 fn library() -> Result<PathBuf> {
-    static LIBRARY: OnceLock<Result<TempDir, String>> = OnceLock::new();
-    let built = LIBRARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    Ok(built.as_ref().map_err(|error| anyhow!("{error}"))?.path().join("shim.so"))
+    static LIBRARY: Library = Library::new();
+    LIBRARY.compiled("power/shim.c")
 }
 
-fn build() -> Result<TempDir> {
+/// A library that is compiled when it is needed first.
+pub(crate) struct Library(OnceLock<Result<TempDir, String>>);
+
+impl Library {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// The library, made from a file beside the tests.
+    pub(crate) fn compiled(&self, source: &str) -> Result<PathBuf> {
+        let built = self.0.get_or_init(|| build(source).map_err(|error| format!("{error:#}")));
+        Ok(built.as_ref().map_err(|error| anyhow!("{error}"))?.path().join("shim.so"))
+    }
+}
+
+fn build(source: &str) -> Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system/power/shim.c");
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system")).join(source);
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
         .arg(folder.path().join("shim.so"))
-        .args([source, "-lpthread"])
+        .args([source.as_os_str(), "-lpthread".as_ref()])
         .output()
         .context("cc cannot be started: install gcc and libc6-dev")?;
     ensure!(built.status.success(), "the shim does not build: {}", String::from_utf8_lossy(&built.stderr));
