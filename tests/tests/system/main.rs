@@ -7,6 +7,7 @@
     reason = "these are tests: a panic is a failure"
 )]
 
+mod api_server;
 mod audit;
 mod clock;
 mod command;

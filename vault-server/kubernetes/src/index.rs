@@ -120,6 +120,7 @@ impl Index {
         }
         self.cluster = Some(cluster.to_owned());
         self.foreign = false;
+        let listed_nothing = pods.is_empty();
         let listed: HashSet<&str> = pods.iter().map(|(uid, _)| uid.as_str()).collect();
         let lost: Vec<Uid> = self.pods.keys().filter(|uid| !listed.contains(&***uid)).cloned().collect();
         // Those that are missing already stay so, and what a second list lacks in addition joins them.
@@ -137,7 +138,9 @@ impl Index {
         for (uid, observed) in pods {
             gone.extend(self.apply(&uid, observed));
         }
-        self.synced = true;
+        // A cluster without a pod is one of which nothing is known yet: sessions that were issued before this process began
+        // are not ended by it.
+        self.synced |= !listed_nothing;
         Relisted::Taken(gone)
     }
 

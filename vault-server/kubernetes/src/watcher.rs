@@ -6,7 +6,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ApiError, ApiServer, PODS_MAX, PodCache,
+    ApiError, ApiServer, CacheStatus, PODS_MAX, PodCache,
     index::Observed,
     object::{Event, Page},
 };
@@ -87,7 +87,13 @@ impl Watcher {
     async fn follow(&mut self, mut version: String) {
         loop {
             match self.watch(&mut version).await {
-                Ok(()) => self.backoff_ms = BACKOFF_MS_MIN,
+                Ok(()) => {
+                    self.backoff_ms = BACKOFF_MS_MIN;
+                    // A list that was not believed may have been wrong: another one shows it.
+                    if self.cache.status() != CacheStatus::Synced || self.went_back(&version).await {
+                        return;
+                    }
+                }
                 // The server has forgotten where the watch was, or tells what cannot be followed.
                 Err(ApiError::Refused(EXPIRED) | ApiError::Unreadable(_) | ApiError::TooLarge) => return,
                 Err(error) => {
@@ -96,11 +102,24 @@ impl Watcher {
                     // Before going on as if nothing had been: is it still the same cluster?
                     match self.api.cluster_uid().await {
                         Ok(cluster) if self.cache.cluster_uid().as_ref() != Some(&cluster) => return,
+                        Ok(_) if self.cache.status() != CacheStatus::Synced || self.went_back(&version).await => return,
                         Ok(_) | Err(_) => {}
                     }
                 }
             }
         }
+    }
+
+    /// Whether the server's newest version is before the one of the watch: it was restored from a backup, and would tell
+    /// nothing until it has come as far again.
+    async fn went_back(&self, version: &str) -> bool {
+        let Ok(newest) = self.api.server().get("/api/v1/pods?limit=1", PAGE_BYTES_MAX).await else { return false };
+        let Ok(newest) = Page::read(&newest) else { return false };
+        let back = is_before(&newest.version, version);
+        if back {
+            tracing::warn!("the API server has gone back to an earlier state: listing the pods anew");
+        }
+        back
     }
 
     /// One watch, until the server ends it.
@@ -146,6 +165,11 @@ impl Watcher {
     }
 }
 
+/// Whether one version of the cluster's objects is before another; not where they are no numbers, which compare in no way.
+fn is_before(version: &str, other: &str) -> bool {
+    matches!((version.parse::<u64>(), other.parse::<u64>()), (Ok(version), Ok(other)) if version < other)
+}
+
 /// For a query: what is not plain is written as its bytes.
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
@@ -160,7 +184,13 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::percent_encoded;
+    use super::{is_before, percent_encoded};
+
+    #[test]
+    fn versions_are_compared_as_numbers_or_not_at_all() {
+        assert!(is_before("9", "10"));
+        assert!(!is_before("10", "9") && !is_before("9", "9") && !is_before("", "9") && !is_before("9", "ten"));
+    }
 
     #[test]
     fn what_is_not_plain_is_encoded() {
