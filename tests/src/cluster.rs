@@ -33,6 +33,34 @@ impl Cluster {
         Ok(Self { scripts: named("COFFER_TEST_CLUSTER")?.into(), kubeconfig: named("COFFER_TEST_KUBECONFIG")?.into() })
     }
 
+    /// A cluster of a test's own, which it may do anything to: started for it, and taken away with [`Cluster::down`].
+    ///
+    /// # Errors
+    /// As [`Cluster::of_this_run`], and where it does not start.
+    pub fn start(number: u8) -> Result<Self> {
+        let scripts: PathBuf =
+            env::var_os("COFFER_TEST_CLUSTER").context("COFFER_TEST_CLUSTER is not set: run tests/run")?.into();
+        let started = Command::new(scripts.join("up")).env("CLUSTER", number.to_string()).stdin(Stdio::null()).output()?;
+        ensure!(started.status.success(), "no cluster: {}", String::from_utf8_lossy(&started.stderr));
+        Ok(Self { scripts, kubeconfig: String::from_utf8(started.stdout)?.trim().into() })
+    }
+
+    /// Stops it, and takes away all that it left.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub fn down(&self) -> Result<()> {
+        self.script("down", [] as [&str; 0]).map(drop)
+    }
+
+    /// Kills parts of it, or starts them again: `stop` or `start`, and their names.
+    ///
+    /// # Errors
+    /// Where there is no such part.
+    pub fn part(&self, arguments: &[&str]) -> Result<()> {
+        self.script("part", arguments).map(drop)
+    }
+
     /// The kubeconfig of an administrator.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {

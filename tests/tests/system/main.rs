@@ -10,6 +10,7 @@
 mod api_server;
 mod audit;
 mod clock;
+mod cluster_lost;
 mod command;
 mod core_files;
 mod crash;
