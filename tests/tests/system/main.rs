@@ -22,6 +22,7 @@ mod leaks;
 mod limits;
 mod memory;
 mod opening;
+mod outage;
 mod peers;
 mod power;
 mod rpcs;
