@@ -9,6 +9,7 @@
 
 mod api_server;
 mod audit;
+mod certificates;
 mod clock;
 mod cluster_lost;
 mod command;

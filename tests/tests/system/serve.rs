@@ -246,7 +246,7 @@ async fn a_server_that_is_told_to_stop_fails_nobody() -> Result<()> {
 }
 
 /// Sends SIGHUP and waits for what the log says of it.
-fn hang_up(server: &mut Server) -> Result<String> {
+pub(crate) fn hang_up(server: &mut Server) -> Result<String> {
     let before = server.log()?.len();
     server.process()?.signal(Signal::HUP)?;
     wait::until(wait::PATIENCE, "the configuration to be read again", || {
@@ -307,7 +307,7 @@ async fn a_configuration_that_is_read_again_takes_effect_whole_or_not_at_all() -
     Ok(())
 }
 
-fn restrict(path: &Path) -> Result<()> {
+pub(crate) fn restrict(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }
