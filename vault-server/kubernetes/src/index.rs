@@ -55,6 +55,8 @@ pub(crate) struct Index {
     /// Whether another cluster answered last.
     foreign: bool,
     synced: bool,
+    /// Whether the list before had no pod.
+    was_empty: bool,
     pods: HashMap<Uid, Entry>,
     /// How many pods are missing.
     missing: usize,
@@ -138,9 +140,9 @@ impl Index {
         for (uid, observed) in pods {
             gone.extend(self.apply(&uid, observed));
         }
-        // A cluster without a pod is one of which nothing is known yet: sessions that were issued before this process began
-        // are not ended by it.
-        self.synced |= !listed_nothing;
+        // One answer without a pod, the first, would end the sessions that were issued before this process began: it takes two.
+        self.synced |= !listed_nothing || self.was_empty;
+        self.was_empty = listed_nothing;
         Relisted::Taken(gone)
     }
 

@@ -99,7 +99,7 @@ fn a_list_may_lack_few_of_few() {
 }
 
 #[test]
-fn a_first_list_without_pods_tells_nothing() {
+fn a_first_list_without_pods_is_believed_when_another_says_the_same() {
     let mut index = Index::default();
     assert_eq!(taken(index.relist("c", vec![])), vec![]);
     assert!(!index.synced(), "sessions of before would end with it");
@@ -107,8 +107,11 @@ fn a_first_list_without_pods_tells_nothing() {
     assert!(!index.synced(), "news are not the whole");
     assert_eq!(taken(index.relist("c", list(0..3))), vec![]);
     assert!(index.synced());
-    assert_eq!(taken(index.relist("c", vec![])), vec![]);
-    assert!(index.synced(), "later ones wait for a confirmation");
+    let mut empty = Index::default();
+    for synced in [false, true] {
+        assert_eq!(taken(empty.relist("c", vec![])), vec![]);
+        assert_eq!(empty.synced(), synced);
+    }
 }
 
 #[test]
