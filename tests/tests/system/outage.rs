@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use coffer_tests::{issuer::Pod, memory, process::Process, programs::Programs, wait};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::{net::TcpSocket, time::sleep};
 
 use crate::vault::{CLUSTER, TOKEN_LIFETIME, Vault};
 
@@ -85,6 +85,10 @@ async fn agents_keep_their_files_while_the_vault_is_gone_and_follow_when_it_is_b
     let files = agents.iter().map(Agent::data).collect::<Result<Vec<_>>>()?;
 
     vault.server.kill()?;
+    // Bound and not listened at: whoever comes is refused, and nobody else on this machine is given the port meanwhile.
+    let kept = TcpSocket::new_v4()?;
+    kept.set_reuseaddr(true)?;
+    kept.bind(vault.server.address()?)?;
     if crate::long() {
         sleep(GONE).await;
     }
@@ -95,6 +99,7 @@ async fn agents_keep_their_files_while_the_vault_is_gone_and_follow_when_it_is_b
     ensure!(agents.iter().all(|agent| agent.has("before the outage")), "a file is lost");
     ensure!(agents.iter().map(Agent::data).collect::<Result<Vec<_>>>()? == files, "a file was written");
 
+    drop(kept);
     vault.restart().await?;
     vault.put(PATH, "value", "after the outage").await?;
     // The longest wait, and what an attempt takes.
