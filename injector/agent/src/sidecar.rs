@@ -49,9 +49,9 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
     let mut poll_at = next_poll(agent);
     let mut resume = None;
     loop {
-        let began = Instant::now();
-        let end = follow(agent, &paths, &mut resume).await;
-        if began.elapsed() >= GOOD_WATCH {
+        let mut began = None;
+        let end = follow(agent, &paths, &mut resume, &mut began).await;
+        if began.is_some_and(|began: Instant| began.elapsed() >= GOOD_WATCH) {
             backoff.reset();
             poll_at = next_poll(agent);
         }
@@ -113,12 +113,14 @@ async fn begin(agent: &mut Agent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Follows changes until that ends; says why it did. `resume` stands for what the files have of what was told.
-async fn follow(agent: &mut Agent, paths: &[String], resume: &mut Option<ResumeToken>) -> String {
+/// Follows changes until that ends; says why it did. `resume` stands for what the files have of what was told, and `began`
+/// is when there was a watch: an attempt that took long is none.
+async fn follow(agent: &mut Agent, paths: &[String], resume: &mut Option<ResumeToken>, began: &mut Option<Instant>) -> String {
     let mut watch = match agent.keeper.watch_from(paths, resume.as_ref()).await {
         Ok(watch) => watch,
         Err(error) => return told(&error),
     };
+    *began = Some(Instant::now());
     tracing::info!(paths = paths.len(), "following changes");
     if agent.unwritten
         && let Err(why) = refresh(agent, std::iter::empty()).await
