@@ -50,7 +50,7 @@ impl Size {
         if crate::long() {
             Self { secrets: 330, kills: 60, read_each_round: 20 }
         } else {
-            Self { secrets: 16, kills: 4, read_each_round: 4 }
+            Self { secrets: 10, kills: 4, read_each_round: 2 }
         }
     }
 }
