@@ -27,7 +27,7 @@ use super::{
     OpenError,
     record::{Fields, HEAD_BYTES, Head},
 };
-use crate::{Key, Revision};
+use crate::{Key, Revision, is_disk_full};
 
 /// The files, in the order of their first use.
 pub(super) const FILES: [&str; 2] = ["journal.0", "journal.1"];
@@ -136,7 +136,7 @@ impl Journal {
                 match file.write_all_at(&vec![0; zeros], end) {
                     Ok(()) => *size = grown,
                     // The frame itself is there, and would be read again: it counts, and the next one may not.
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                    Err(error) if is_disk_full(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
