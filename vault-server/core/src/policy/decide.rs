@@ -9,7 +9,7 @@ use crate::{id::GrantId, principal::Principal};
 use super::{
     Decision, Policies, Query, Resource, RuleId, check,
     entity::{self, Node},
-    index::Texts,
+    index::{Bucket, Texts},
 };
 
 /// The roles' policies, by what they are for.
@@ -99,11 +99,16 @@ impl Policies {
     /// As [`decide`](Self::decide), and whether the decision had been made before and was remembered.
     #[must_use]
     pub fn decide_or_remember(&self, query: &Query<'_>) -> (Decision, bool) {
+        let candidates = self.candidates(query);
+        if !candidates.ask_cedar() {
+            // To remember it would cost more.
+            return (candidates.answer(query).decision(), false);
+        }
         let key = super::cache::Key::of(query);
         if let Some(decision) = self.cache.get(&key, query.context.now) {
             return (decision, true);
         }
-        let outcome = self.ask_candidates(query);
+        let outcome = candidates.answer(query);
         let decision = outcome.decision();
         if !outcome.reads_now && !outcome.broken {
             self.cache.put(key, decision.clone(), query.context.until);
@@ -136,8 +141,13 @@ impl Policies {
     }
 
     pub(super) fn ask_candidates(&self, query: &Query<'_>) -> Outcome {
+        self.candidates(query).answer(query)
+    }
+
+    /// What can matter to a request.
+    fn candidates(&self, query: &Query<'_>) -> Candidates<'_> {
         if !is_meaningful(query) {
-            return Outcome::default();
+            return Candidates::default();
         }
         let (principals, resources) = (entity::principal_nodes(query.caller), entity::resource_nodes(query.resource));
         // A grant is its scope and nothing else: one that is found for the request, and has its action, permits it.
@@ -151,19 +161,39 @@ impl Policies {
             Resource::System => Vec::new(),
         };
         let roles = ROLES.candidates(&principals, &resources);
+        Candidates { principals, resources, grants, texts, roles }
+    }
+}
 
-        let reads_now = texts.iter().any(|bucket| bucket.reads_now);
-        let mut outcome = Outcome { grants, reads_now, ..Outcome::default() };
-        if roles.is_empty() && texts.is_empty() {
-            return outcome;
+/// What can matter to a request: grants that permit it, and policies that Cedar is to be asked about.
+#[derive(Default)]
+struct Candidates<'a> {
+    principals: Vec<Node>,
+    resources: Vec<Node>,
+    grants: Vec<GrantId>,
+    texts: Vec<&'a Bucket>,
+    roles: Vec<&'a Bucket>,
+}
+
+impl Candidates<'_> {
+    fn ask_cedar(&self) -> bool {
+        !(self.texts.is_empty() && self.roles.is_empty())
+    }
+
+    fn answer(self, query: &Query<'_>) -> Outcome {
+        let reads_now = self.texts.iter().any(|bucket| bucket.reads_now);
+        let question = self.ask_cedar().then(|| question(query, &self.principals, &self.resources, !self.texts.is_empty()));
+        let mut outcome = Outcome { grants: self.grants, reads_now, ..Outcome::default() };
+        match question {
+            None => outcome,
+            Some(None) => Outcome::broken(),
+            Some(Some(question)) => {
+                for bucket in self.roles.into_iter().chain(self.texts) {
+                    outcome.ask(&question, &bucket.set);
+                }
+                outcome
+            }
         }
-        let Some(question) = question(query, &principals, &resources, !texts.is_empty()) else {
-            return Outcome::broken();
-        };
-        for bucket in roles.into_iter().chain(texts) {
-            outcome.ask(&question, &bucket.set);
-        }
-        outcome
     }
 }
 

@@ -4,6 +4,8 @@ use super::*;
 use crate::limits::DECISIONS_CACHED_MAX;
 
 const API: &str = "k8s:prod/payments/api";
+/// A policy that Cedar is to be asked about.
+const OPEN: &str = "permit (principal, action == Action::\"write\", resource);";
 
 fn ask(policies: &Policies, caller: &Caller, action: Action, resource: &Resource, context: &Context) {
     let query = Query { caller, action, resource, context };
@@ -28,6 +30,14 @@ fn a_decision_is_remembered_whatever_the_time() {
 }
 
 #[test]
+fn what_grants_alone_decide_is_not_remembered() {
+    let policies = policies([grant(1, "read", "kv/a", API)], &["permit (principal in Cluster::\"test\", action, resource);"]);
+    assert_eq!(remembered(&policies, API, &context()), 0);
+    assert_eq!(remembered(&policies, "k8s:prod/payments/web", &context()), 0);
+    assert_eq!(remembered(&policies, "k8s:test/payments/api", &context()), 1);
+}
+
+#[test]
 fn everything_that_a_decision_can_depend_on_tells_it_apart() {
     let pod =
         || PodFacts { name: "a".to_owned(), uid: "b".to_owned(), node: "c".to_owned(), service_account_uid: "d".to_owned() };
@@ -48,7 +58,7 @@ fn everything_that_a_decision_can_depend_on_tells_it_apart() {
         with(PodFacts { service_account_uid: "x".to_owned(), ..pod() }),
         with(PodFacts { name: "ab".to_owned(), uid: String::new(), ..pod() }),
     ];
-    let policies = policies([], &[]);
+    let policies = policies([], &[OPEN]);
     for context in &contexts {
         assert_eq!(remembered(&policies, API, context), 1, "{context:?}");
     }
@@ -56,17 +66,20 @@ fn everything_that_a_decision_can_depend_on_tells_it_apart() {
         assert_eq!(remembered(&policies, who, &contexts[0]), 1, "{who}");
     }
     assert_eq!(remembered(&policies, API, &contexts[0]), 0);
-    let (who, resource) = (caller(API), path("kv/b"));
-    for (action, resource) in [(Action::List, path("kv/a")), (Action::Read, resource), (Action::Read, Resource::System)] {
+    for (who, action, resource) in [
+        (API, Action::List, path("kv/a")),
+        (API, Action::Read, path("kv/b")),
+        ("operator:alice+admin", Action::Seal, Resource::System),
+    ] {
         let before = policies.cache.len();
-        ask(&policies, &who, action, &resource, &contexts[0]);
+        ask(&policies, &caller(who), action, &resource, &contexts[0]);
         assert_eq!(policies.cache.len(), before + 1, "{action} {resource:?}");
     }
 }
 
 #[test]
 fn nothing_is_served_once_a_fact_has_expired() {
-    let policies = policies([grant(1, "read", "kv/a", API)], &[]);
+    let policies = policies([grant(1, "read", "kv/a", API)], &[OPEN]);
     let until = Timestamp::from_secs(1_010);
     let fact = Context { until: Some(until), ..context() };
     let (who, resource) = (caller(API), path("kv/a"));
@@ -107,7 +120,7 @@ fn a_decision_that_looked_at_the_time_is_not_remembered() {
 #[test]
 fn a_policy_that_looks_at_the_time_elsewhere_does_not_keep_others_from_being_remembered() {
     let text = "permit (principal in Cluster::\"test\", action, resource) when { context.now < 1500 };";
-    let policies = policies([], &[text]);
+    let policies = policies([], &[text, "permit (principal in Cluster::\"prod\", action, resource);"]);
     assert_eq!(remembered(&policies, API, &context()), 1);
     assert_eq!(remembered(&policies, "k8s:test/payments/api", &context()), 0);
 }
@@ -115,7 +128,7 @@ fn a_policy_that_looks_at_the_time_elsewhere_does_not_keep_others_from_being_rem
 #[test]
 fn the_cache_does_not_outgrow_its_limit() {
     let policies = policies([], &[]);
-    let (who, resource) = (caller(API), Resource::System);
+    let (who, resource) = (caller("operator:alice+admin"), Resource::System);
     for n in 0..3 * DECISIONS_CACHED_MAX {
         let context = Context { tenant: n.to_string(), ..context() };
         ask(&policies, &who, Action::Seal, &resource, &context);
