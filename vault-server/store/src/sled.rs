@@ -20,6 +20,7 @@
 //! Deleting does not scrub: old bytes stay in the files until they are overwritten. The folder must not be copied while
 //! it is open. It does not shrink. The private modules `files` and `record` have the layout.
 
+mod cache;
 mod committer;
 mod files;
 mod heads;
@@ -73,7 +74,7 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20 }
+        Self { cache_bytes: 64 << 20 }
     }
 }
 
@@ -127,6 +128,7 @@ impl SledStore {
             journal: Mutex::new(Journal::open(&path)?),
             turned: Condvar::new(),
             engine: RwLock::new(Some(db.clone())),
+            pages: RwLock::new(()),
             newest: RwLock::new(Newest::new(revision)),
             hub: Hub::new(revision),
             broken: OnceLock::new(),

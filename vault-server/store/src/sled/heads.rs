@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    journal::{Stored, Written},
-    record::Head,
-};
+use super::{journal::Written, record::Head};
 use crate::Key;
 
 /// Keys that are remembered; with one more all are forgotten.
@@ -31,7 +28,7 @@ impl Heads {
     /// Takes note of a write. Names that come or go are not worth it: they are seldom looked for again.
     pub(super) fn written(&mut self, key: &Key, write: &Written) {
         let head = write.value.as_ref().map(|(head, _)| *head);
-        if matches!(write.stored, Stored::Value(_)) && head.is_some() {
+        if write.is_again() {
             self.put(key.clone(), head);
         } else if let Some(known) = self.0.get_mut(key) {
             *known = head;
@@ -41,7 +38,7 @@ impl Heads {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::journal::Stored, *};
     use crate::Revision;
 
     fn head(version: u64) -> Head {

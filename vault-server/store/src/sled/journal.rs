@@ -47,6 +47,13 @@ pub(super) struct Written {
     pub(super) stored: Stored,
 }
 
+impl Written {
+    /// Whether it gives another value to a key that has one.
+    pub(super) const fn is_again(&self) -> bool {
+        matches!(self.stored, Stored::Value(_)) && self.value.is_some()
+    }
+}
+
 /// What sled has of a key beneath what the journal has, as far as it is known without looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -92,9 +92,9 @@ impl Merger {
             (newest.revision, newest.merge())
         };
         self.shared.turned.notify_all();
-        let garbage = put(&self.db, &writes, revision, |batch| self.apply(batch))?;
+        let garbage = put(&self.db, &writes, revision, Some(&self.shared.pages), |batch| self.apply(batch))?;
         make_durable(&self.db, &self.log, &self.path)?;
-        self.shared.newest_mut().merged();
+        self.shared.merged(&writes);
         drop(writes);
         // Becomes durable with the next merge; until then `recover` would do it again.
         for (key, values) in garbage {
@@ -147,11 +147,12 @@ impl From<MergeError> for OpenError {
 type Garbage = Vec<([u8; 13], Vec<ValueId>)>;
 
 /// Puts writes into sled, in steps, each with the record of what it replaces. The revision comes last: until then the
-/// journal has them, too.
+/// journal has them, too. Whoever reads a page locks `pages`.
 fn put(
     db: &Db,
     writes: &BTreeMap<Key, Written>,
     revision: Revision,
+    pages: Option<&RwLock<()>>,
     apply: impl Fn(Batch) -> sled::Result<()>,
 ) -> Result<Garbage, MergeError> {
     let mut step = Step::default();
@@ -162,6 +163,13 @@ fn put(
             Stored::Value(head) => Some(head),
             Stored::Unknown => head(db, key)?,
         };
+        let in_place = {
+            let _no_page = pages.map(|pages| pages.write().unwrap_or_else(PoisonError::into_inner));
+            put_in_place(db, key, write, old)?
+        };
+        if in_place {
+            continue;
+        }
         step.add(key, write, old);
         if step.bytes >= STEP_BYTES {
             apply(std::mem::take(&mut step).finish(revision, &mut garbage))?;
@@ -170,6 +178,21 @@ fn put(
     step.batch.insert(REVISION_KEY, &encode_revision(revision));
     apply(step.finish(revision, &mut garbage))?;
     Ok(garbage)
+}
+
+/// Does a write that is one record, and leaves nothing behind: it needs no others with it, and readers of a value need not wait
+/// for it. Says whether it is one.
+fn put_in_place(db: &Db, key: &Key, write: &Written, old: Option<Head>) -> Result<bool, MergeError> {
+    if old.is_some_and(|old| old.value.has_pieces()) {
+        return Ok(false);
+    }
+    match &write.value {
+        Some((head, _)) if head.value.has_pieces() => return Ok(false),
+        Some((head, value)) => drop(db.insert(head_key(key), head.encode(key, value))?),
+        None if old.is_none() => {}
+        None => drop(db.remove(head_key(key))?),
+    }
+    Ok(true)
 }
 
 /// What is applied at once.
@@ -255,7 +278,7 @@ pub(super) fn stored_revision(db: &Db) -> sled::Result<Option<Revision>> {
 
 fn replay(db: &Db, writes: Vec<(Key, Written)>, revision: Revision) -> Result<(), MergeError> {
     // Of several writes of a key the last one counts.
-    put(db, &writes.into_iter().collect(), revision, |batch| db.apply_batch(batch)).map(drop)
+    put(db, &writes.into_iter().collect(), revision, None, |batch| db.apply_batch(batch)).map(drop)
 }
 
 /// Deletes pieces that nobody can read any more.

@@ -11,11 +11,15 @@ use std::{
 use sled::Db;
 
 use super::{
+    cache::Cache,
     engine_error,
     journal::{Journal, Stored, Written},
     record::{HEADS_END, Head, head_key, key_of},
 };
 use crate::{Entry, Key, Revision, StoreError, check::Page, feed::Hub, is_disk_full};
+
+/// Writes that are noted at once when they are in sled.
+const NOTED_AT_ONCE: usize = 32;
 
 pub(super) struct Shared {
     /// Who needs several of these locks takes them in this order.
@@ -25,6 +29,8 @@ pub(super) struct Shared {
     /// `None` once the store is closed. sled makes readers wait while it takes a batch, wherever they are: whoever gives
     /// it one locks this, so that those who cannot wait see it.
     pub(super) engine: RwLock<Option<Db>>,
+    /// Locked by whoever reads a page, and by the merger for each record that it changes: a page is of one moment.
+    pub(super) pages: RwLock<()>,
     pub(super) newest: RwLock<Newest>,
     pub(super) hub: Hub,
     /// Why nothing works any more, once something was not written.
@@ -67,13 +73,17 @@ pub(super) struct Newest {
     written: BTreeMap<Key, Written>,
     /// What the merger puts into sled now.
     merging: Arc<BTreeMap<Key, Written>>,
+    /// Some of what is in sled.
+    cache: Cache,
+    /// How often something was merged.
+    merges: u64,
     /// The newest durable revision.
     pub(super) revision: Revision,
 }
 
 impl Newest {
     pub(super) fn new(revision: Revision) -> Self {
-        Self { written: BTreeMap::new(), merging: Arc::default(), revision }
+        Self { written: BTreeMap::new(), merging: Arc::default(), cache: Cache::default(), merges: 0, revision }
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&Written> {
@@ -107,15 +117,19 @@ impl Newest {
         self.revision = revision;
     }
 
-    /// What is to be merged now; [`Newest::merged`] ends it.
+    /// What is to be merged now; [`Shared::merged`] ends it.
     pub(super) fn merge(&mut self) -> Arc<BTreeMap<Key, Written>> {
         self.merging = Arc::new(mem::take(&mut self.written));
         Arc::clone(&self.merging)
     }
 
-    /// What was to be merged is in sled.
-    pub(super) fn merged(&mut self) {
-        self.merging = Arc::default();
+    /// The key's entry, where it is in memory. Otherwise how often something was merged: what is then found in sled may be kept
+    /// as long as that is the same.
+    fn entry(&self, key: &[u8]) -> Result<Option<Entry>, u64> {
+        match self.get(key) {
+            Some(write) => Ok(entry(key, write)),
+            None => self.cache.get(key).map(Some).ok_or(self.merges),
+        }
     }
 }
 
@@ -155,25 +169,54 @@ impl Shared {
         if let Err(error) = self.healthy() {
             return Some(Err(error));
         }
-        if let Some(write) = self.newest().get(key) {
-            return Some(Ok(entry(key, write)));
-        }
+        let known = self.newest().entry(key);
+        let merges = match known {
+            Ok(entry) => return Some(Ok(entry)),
+            Err(merges) => merges,
+        };
         // What has left the journal's writes since then is in sled.
         let engine = match self.engine.try_read() {
             Ok(engine) => engine,
             Err(TryLockError::Poisoned(engine)) => engine.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(guarded(engine.as_ref(), |db| stored(db, key)))
+        Some(self.stored(engine.as_ref(), key, merges))
     }
 
     /// The key's entry, after waiting for sled where it is changing something.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.healthy()?;
-        if let Some(write) = self.newest().get(key) {
-            return Ok(entry(key, write));
+        // Bound to a name, so that the lock is let go.
+        let known = self.newest().entry(key);
+        match known {
+            Ok(entry) => Ok(entry),
+            Err(merges) => self.stored(self.engine().as_ref(), key, merges),
         }
-        guarded(self.engine().as_ref(), |db| stored(db, key))
+    }
+
+    /// The key's entry in sled; it is kept, unless it may have changed meanwhile.
+    fn stored(&self, engine: Option<&Db>, key: &[u8], merges: u64) -> Result<Option<Entry>, StoreError> {
+        let found = guarded(engine, |db| stored(db, key))?;
+        if let Some(entry) = &found {
+            let mut newest = self.newest_mut();
+            if newest.merges == merges && newest.get(key).is_none() {
+                newest.cache.read(entry);
+            }
+        }
+        Ok(found)
+    }
+
+    /// These writes are in sled: they need not be remembered but for what is kept of it.
+    pub(super) fn merged(&self, writes: &BTreeMap<Key, Written>) {
+        // Readers see the writes until all are noted, and need not wait for that.
+        let mut writes = writes.iter().peekable();
+        while writes.peek().is_some() {
+            let mut newest = self.newest_mut();
+            writes.by_ref().take(NOTED_AT_ONCE).for_each(|(key, write)| newest.cache.written(key, write));
+        }
+        let mut newest = self.newest_mut();
+        newest.merging = Arc::default();
+        newest.merges += 1;
     }
 
     pub(super) fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
@@ -181,6 +224,7 @@ impl Shared {
         if !end.is_empty() && start >= end {
             return Ok(Vec::new());
         }
+        let _page = self.pages.read().unwrap_or_else(PoisonError::into_inner);
         let engine = self.engine();
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
         // Copied, so that nobody waits while sled is read.
