@@ -22,7 +22,7 @@ use coffer_core::{
     reason::Reason,
 };
 use coffer_secret::{SecretBytes, SecretString};
-use coffer_vault::{Authenticated, Failure, Idempotency, Outcome, Planned, Record, Unsealed};
+use coffer_vault::{Authenticated, Failure, Idempotency, Outcome, Planned, Record, StoredRecord, Unsealed};
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
@@ -197,13 +197,12 @@ impl Api {
             return refuse(call, failure).await;
         }
         match perform(&mut call, &operation, repeat.as_ref()).await {
-            Ok((mut answer, written)) => {
-                let record = call.record.answered(Outcome::Ok);
-                if written {
-                    call.vault.append_written(record).await?;
-                } else {
-                    O::receipt(&mut answer, call.vault.append(record).await?);
-                }
+            Ok((answer, Some(stored))) => {
+                call.vault.append_written(stored).await?;
+                Ok(answer)
+            }
+            Ok((mut answer, None)) => {
+                O::receipt(&mut answer, call.vault.append(call.record.answered(Outcome::Ok)).await?);
                 Ok(answer)
             }
             Err(failure) => refuse(call, failure).await,
@@ -266,7 +265,7 @@ async fn perform<O: Operation>(
     call: &mut Call,
     operation: &O,
     repeat: Option<&Idempotency>,
-) -> Result<(O::Response, bool), Failure> {
+) -> Result<(O::Response, Option<StoredRecord>), Failure> {
     let vault = Arc::clone(&call.vault);
     let _one_at_a_time = if O::CHANGES_VAULT { Some(vault.change().await) } else { None };
     for _ in 0..ATTEMPTS_MAX {
@@ -275,18 +274,18 @@ async fn perform<O: Operation>(
         {
             call.record.detail("repeated", true);
             let answer = O::Response::decode(answer.expose());
-            return answer.map(|answer| (answer, false)).map_err(|_| Failure::internal("an earlier answer cannot be read"));
+            return answer.map(|answer| (answer, None)).map_err(|_| Failure::internal("an earlier answer cannot be read"));
         }
         let mut planned = operation.run(call).await?;
         if planned.batch.is_empty() {
-            return Ok((planned.answer, false));
+            return Ok((planned.answer, None));
         }
         if let Some(repeat) = repeat {
             repeat.remember(&mut planned.batch, &planned.answer.encode_to_vec(), call.now())?;
         }
         match vault.commit(planned, &call.record).await {
             Err(failure) if failure.reason == Reason::Conflict => {}
-            done => return done.map(|answer| (answer, true)),
+            done => return done.map(|(answer, stored)| (answer, Some(stored))),
         }
     }
     Err(Failure::conflict())

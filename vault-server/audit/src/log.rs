@@ -221,36 +221,44 @@ impl Log {
     /// # Errors
     /// [`LogError`]: the record may or may not be there, and nothing may be answered on it.
     pub async fn append(&self, record: Record) -> Result<Receipt, LogError> {
+        let text = serde_json::to_vec(&record).map_err(|_| LogError::RecordTooLarge)?;
+        self.append_text(record.id, text).await
+    }
+
+    async fn append_text(&self, id: RequestId, text: Vec<u8>) -> Result<Receipt, LogError> {
         let (reply, answer) = oneshot::channel();
-        self.queue(record, Caller::Waits(reply)).await?;
+        self.queue(id, text, Caller::Waits(reply)).await?;
         answer.await.map_err(|_| self.shared.ended())?
     }
 
     /// Records something that is durable elsewhere until `durable` is called with its id: a write's record, which is in
-    /// the store. It comes to the log with the next sync, within 20 ms at most where nothing is slow. Waits while the
+    /// the store, as the JSON of a [`Record`] of this id. It comes to the log with the next sync, within 20 ms at most where nothing is slow. Waits while the
     /// queue is full, and for the sync itself where the log has fallen behind.
     ///
     /// # Errors
     /// [`LogError`] where the log has failed already, or the record is too large.
-    pub async fn append_stored(&self, record: Record, durable: Arc<dyn Fn(RequestId) + Send + Sync>) -> Result<(), LogError> {
+    pub async fn append_stored(
+        &self,
+        id: RequestId,
+        text: Vec<u8>,
+        durable: Arc<dyn Fn(RequestId) + Send + Sync>,
+    ) -> Result<(), LogError> {
         if self.shared.is_behind() {
-            let id = record.id;
-            self.append(record).await?;
+            self.append_text(id, text).await?;
             durable(id);
             return Ok(());
         }
-        self.queue(record, Caller::IsTold(durable)).await
+        self.queue(id, text, Caller::IsTold(durable)).await
     }
 
-    async fn queue(&self, record: Record, reply: Caller) -> Result<(), LogError> {
+    async fn queue(&self, id: RequestId, text: Vec<u8>, reply: Caller) -> Result<(), LogError> {
         self.shared.check()?;
-        let text = serde_json::to_vec(&record).map_err(|_| LogError::RecordTooLarge)?;
         if text.len() > LINE_BYTES_MAX - INDEX_BYTES_MAX {
             return Err(LogError::RecordTooLarge);
         }
         let bytes = u32::try_from(text.len()).map_err(|_| LogError::RecordTooLarge)?;
         let room = Arc::clone(&self.queue_bytes).acquire_many_owned(bytes).await.map_err(|_| LogError::Closed)?;
-        let command = Command::Append { id: record.id, text, room, reply };
+        let command = Command::Append { id, text, room, reply };
         self.commands.send(command).await.map_err(|_| self.shared.ended())
     }
 

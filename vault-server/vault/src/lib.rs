@@ -54,7 +54,7 @@ pub use secrets::Newest;
 pub use sessions::{Authenticated, NewSession};
 pub use snapshots::{Recipients, RestoredVault, Restoring, SNAPSHOT_PIECES_MAX};
 pub use table::{Change, Row};
-pub use trail::{AuditConfig, Outcome, Record};
+pub use trail::{AuditConfig, Outcome, Record, StoredRecord};
 pub use unsealed::{Status, Unsealed};
 pub use vault::{InitAnswer, Progress, Recovery, SealStatus, StaticKeySource, StaticKeys, Vault, VaultConfig, VaultError};
 pub use watchers::Watcher;

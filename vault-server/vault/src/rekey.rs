@@ -154,9 +154,9 @@ impl Unsealed {
     async fn put_in_force(&self, rekey: &Rekey, record: &Record) -> Result<(), Failure> {
         let record = record.clone().detailed("in_force", true).answered(Outcome::Ok);
         let mut batch = Batch::default();
-        trail::add_pending(&mut batch, &record)?;
+        let stored = trail::add_pending(&mut batch, &record)?;
         rekey.put_in_force(&self.barrier, &batch).await?;
-        self.append_written(record).await?;
+        self.append_written(stored).await?;
         Ok(())
     }
 }

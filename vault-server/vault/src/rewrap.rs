@@ -214,9 +214,9 @@ impl Unsealed {
             .detailed("rewrapped", done.rewrapped)
             .detailed("terms_dropped", done.dropped)
             .detailed("started_by", &done.started_by);
-        self.write(batch, &record).await?;
+        let stored = self.write(batch, &record).await?;
         *state = done;
-        self.append_written(record.answered(crate::Outcome::Ok)).await?;
+        self.append_written(stored).await?;
         Ok(())
     }
 }

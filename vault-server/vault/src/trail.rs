@@ -196,11 +196,19 @@ fn pending_key(id: RequestId) -> Result<RecordKey, Failure> {
     system_directory(PENDING)?.child(id.as_bytes()).map_err(|_| Failure::internal("a record's name is not one"))
 }
 
+/// The record of a write that is in the store: the log is to have it, too ([`Unsealed::append_written`]).
+#[must_use]
+pub struct StoredRecord {
+    id: RequestId,
+    text: Vec<u8>,
+}
+
 /// Adds a record to a write.
-pub(crate) fn add_pending(batch: &mut Batch, record: &Record) -> Result<(), Failure> {
-    let bytes = serde_json::to_vec(&record.0).map_err(|_| Failure::internal("an audit record cannot be written"))?;
-    batch.put(pending_key(record.0.id)?, Expect::New, SecretBytes::from(bytes));
-    Ok(())
+pub(crate) fn add_pending(batch: &mut Batch, record: &Record) -> Result<StoredRecord, Failure> {
+    let text = serde_json::to_vec(&record.0).map_err(|_| Failure::internal("an audit record cannot be written"))?;
+    let id = record.0.id;
+    batch.put(pending_key(id)?, Expect::New, SecretBytes::copied_from(&text));
+    Ok(StoredRecord { id, text })
 }
 
 /// A log that was opened, and the latest time that the vault is known to have seen.
@@ -294,22 +302,22 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where the log has failed. The record is in the store, and comes to the log when the vault is unsealed again.
-    pub async fn append_written(&self, record: Record) -> Result<(), Failure> {
+    pub async fn append_written(&self, StoredRecord { id, text }: StoredRecord) -> Result<(), Failure> {
         let settled = Arc::clone(&self.settled);
         let durable = Arc::new(move |id| settled.add([id]));
-        self.log.append_stored(record.0, durable).await.map_err(|error| unwritten(&error))
+        self.log.append_stored(id, text, durable).await.map_err(|error| unwritten(&error))
     }
 
     /// Writes a batch with its record, and takes along records that need be pending no longer.
-    pub(crate) async fn write(&self, mut batch: Batch, record: &Record) -> Result<(), Failure> {
+    pub(crate) async fn write(&self, mut batch: Batch, record: &Record) -> Result<StoredRecord, Failure> {
         // It says that all went well, as every record does until its request is answered otherwise.
-        add_pending(&mut batch, record)?;
+        let stored = add_pending(&mut batch, record)?;
         let settled = self.settled.take();
         for id in &settled {
             batch.delete(pending_key(*id)?, Expect::Any);
         }
         match self.barrier.commit(batch).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(stored),
             Err(error) => {
                 self.settled.add(settled);
                 if matches!(error, BarrierError::Unknown(_)) {

@@ -40,7 +40,7 @@ use crate::{
     rewrap::Rewrap,
     sessions::{Authenticated, OpenedTokens},
     table::Table,
-    trail::{Record, Settled},
+    trail::{Record, Settled, StoredRecord},
     watchers::Watchers,
 };
 
@@ -298,9 +298,9 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails with a conflict where the state has changed since it was planned.
-    pub async fn commit<T>(&self, planned: Planned<T>, record: &Record) -> Result<T, Failure> {
+    pub async fn commit<T>(&self, planned: Planned<T>, record: &Record) -> Result<(T, StoredRecord), Failure> {
         let Planned { batch, answer, then, policy } = planned;
-        self.write(batch, record).await?;
+        let stored = self.write(batch, record).await?;
         let changes = !then.is_empty();
         for change in then {
             change();
@@ -309,7 +309,7 @@ impl Unsealed {
             self.look_at_sessions();
         }
         self.follow(policy)?;
-        Ok(answer)
+        Ok((answer, stored))
     }
 
     /// Seals a page token: `list` says which list it leads on in.

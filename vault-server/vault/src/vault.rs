@@ -226,7 +226,8 @@ impl Vault {
         let expires = now.plus(BOOTSTRAP_LIFETIME);
         let (bootstrap, bootstrap_record) = bootstrap_record(expires)?;
         let mut records = first::first_records(tenant, mount, &bootstrap_record, now)?;
-        trail::add_pending(&mut records, &record.answered(Outcome::Ok))?;
+        // The log has it when the vault is unsealed.
+        let _stored = trail::add_pending(&mut records, &record.answered(Outcome::Ok))?;
         let made = initialisation.commit(Arc::clone(&self.store), records).await.map_err(refused_init)?;
         // Nothing may fail from here on: the shares exist nowhere else.
         self.header.store(Some(Arc::new(made.header)));
@@ -281,8 +282,8 @@ impl Vault {
         };
         vault.barrier.prove(&secret).await.map_err(refused_unseal)?;
         let _one_at_a_time = vault.change().await;
-        let bootstrap = vault.commit(vault.new_bootstrap()?, &record).await?;
-        vault.append_written(record.answered(Outcome::Ok)).await?;
+        let (bootstrap, stored) = vault.commit(vault.new_bootstrap()?, &record).await?;
+        vault.append_written(stored).await?;
         Ok(Recovery { progress: progress(None, None), bootstrap: Some(bootstrap) })
     }
 

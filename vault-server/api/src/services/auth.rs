@@ -10,7 +10,7 @@ use coffer_proto::v1::{
     LogoutRequest, LogoutResponse, PodIdentity, Session, auth_service_server::AuthService,
 };
 use coffer_secret::SecretString;
-use coffer_vault::{Failure, LoginError, NewSession, Outcome, Planned, Record, Unsealed};
+use coffer_vault::{Failure, LoginError, NewSession, Outcome, Planned, Record, StoredRecord, Unsealed};
 use tonic::{Request, Response, Status};
 
 use super::{Api, convert};
@@ -149,12 +149,10 @@ impl Api {
             None => Err(LoginError::Refused("no client certificate".to_owned())),
         };
         match tried {
-            Ok((session, written)) => {
-                let record = record.answered(Outcome::Ok);
-                if written {
-                    vault.append_written(record).await?;
-                } else {
-                    vault.append(record).await?;
+            Ok((session, stored)) => {
+                match stored {
+                    Some(stored) => vault.append_written(stored).await?,
+                    None => _ = vault.append(record.answered(Outcome::Ok)).await?,
                 }
                 Ok(session)
             }
@@ -180,19 +178,24 @@ enum LetIn {
     Operator(Name),
 }
 
-/// Makes the session; says whether it was stored.
-async fn finish(vault: &Unsealed, let_in: LetIn, key: [u8; 32], record: &mut Record) -> Result<(Session, bool), Failure> {
-    let written = matches!(let_in, LetIn::Operator(_));
-    let session = match let_in {
+/// Makes the session; gives its record where it was stored.
+async fn finish(
+    vault: &Unsealed,
+    let_in: LetIn,
+    key: [u8; 32],
+    record: &mut Record,
+) -> Result<(Session, Option<StoredRecord>), Failure> {
+    let (session, stored) = match let_in {
         LetIn::Session(session) => {
             record.session(&session);
-            *session
+            (*session, None)
         }
         LetIn::Operator(name) => {
             let _one_at_a_time = vault.change().await;
             let planned = vault.issue_operator(&name, key)?;
             record.session(&planned.answer);
-            vault.commit(planned, record).await?
+            let (session, stored) = vault.commit(planned, record).await?;
+            (session, Some(stored))
         }
     };
     let session = Session {
@@ -201,7 +204,7 @@ async fn finish(vault: &Unsealed, let_in: LetIn, key: [u8; 32], record: &mut Rec
         principal: session.principal.to_string(),
         expires: convert::time(session.claims.expires),
     };
-    Ok((session, written))
+    Ok((session, stored))
 }
 
 struct Logout;
