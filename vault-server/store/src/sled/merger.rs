@@ -215,7 +215,6 @@ impl Step {
                 self.batch.insert(head_key(key), head.encode(key, value));
                 self.bytes = self.bytes.saturating_add(value.len());
             }
-            None if old.is_none() => return,
             None => self.batch.remove(head_key(key)),
         }
         self.bytes = self.bytes.saturating_add(key.len());
