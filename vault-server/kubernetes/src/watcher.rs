@@ -89,8 +89,7 @@ impl Watcher {
             match self.watch(&mut version).await {
                 Ok(()) => {
                     self.backoff_ms = BACKOFF_MS_MIN;
-                    // A list that was not believed may have been wrong: another one shows it.
-                    if self.cache.status() != CacheStatus::Synced || self.went_back(&version).await {
+                    if self.needs_a_list(&version).await {
                         return;
                     }
                 }
@@ -102,12 +101,18 @@ impl Watcher {
                     // Before going on as if nothing had been: is it still the same cluster?
                     match self.api.cluster_uid().await {
                         Ok(cluster) if self.cache.cluster_uid().as_ref() != Some(&cluster) => return,
-                        Ok(_) if self.cache.status() != CacheStatus::Synced || self.went_back(&version).await => return,
+                        Ok(_) if self.needs_a_list(&version).await => return,
                         Ok(_) | Err(_) => {}
                     }
                 }
             }
         }
+    }
+
+    /// Whether to list the pods anew rather than go on with the watch: a list that was not believed may have been wrong, which
+    /// another one shows, or the server has gone back.
+    async fn needs_a_list(&self, version: &str) -> bool {
+        self.cache.status() != CacheStatus::Synced || self.went_back(version).await
     }
 
     /// Whether the server's newest version is before the one of the watch: it was restored from a backup, and would tell
