@@ -232,8 +232,8 @@ impl Log {
     }
 
     /// Records something that is durable elsewhere until `durable` is called with its id: a write's record, which is in
-    /// the store, as the JSON of a [`Record`] of this id. It comes to the log with the next sync, within 20 ms at most where nothing is slow. Waits while the
-    /// queue is full, and for the sync itself where the log has fallen behind.
+    /// the store, as the JSON of a [`Record`] of this id. It comes to the log with the next sync, within 20 ms at most where
+    /// nothing is slow. Waits while the queue is full, and for the sync itself where the log has fallen behind.
     ///
     /// # Errors
     /// [`LogError`] where the log has failed already, or the record is too large.

@@ -196,7 +196,7 @@ impl Writer {
         while next.is_none() && batch.waiting > 0 && (more || batch.waiting < self.served) && began.elapsed() < GATHER_TIME_MAX {
             let before = batch.waiting;
             thread::park_timeout(GATHER_LOOK);
-            next = commands.try_recv().ok().and_then(|more| self.gather(Some(more), batch, commands));
+            next = commands.try_recv().ok().and_then(|command| self.gather(Some(command), batch, commands));
             if more && batch.waiting == before {
                 break;
             }
