@@ -2,13 +2,14 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
     "coffer/v1/grant.proto",
     "coffer/v1/keys.proto",
     "coffer/v1/kv.proto",
+    "coffer/v1/mount.proto",
     "coffer/v1/operator.proto",
     "coffer/v1/policy.proto",
     "coffer/v1/session.proto",

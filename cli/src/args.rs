@@ -208,6 +208,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Kv(commands::kv::Kv),
     Run(commands::run::Run),
+    #[command(subcommand)]
+    Mount(commands::mount::Mount),
     Grant(commands::grant::Grant),
     Revoke(commands::grant::Revoke),
     Grants(commands::grant::Grants),

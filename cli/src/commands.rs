@@ -10,6 +10,7 @@ pub(crate) mod help;
 pub(crate) mod identity;
 pub(crate) mod kv;
 pub(crate) mod login;
+pub(crate) mod mount;
 pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod run;

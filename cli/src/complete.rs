@@ -12,7 +12,9 @@ use clap_complete::{
     CompleteEnv,
     engine::{ArgValueCompleter, CompletionCandidate},
 };
-use coffer_client::proto::{ListClustersRequest, ListOperatorsRequest, ListPoliciesRequest, ListSecretsRequest};
+use coffer_client::proto::{
+    ListClustersRequest, ListMountsRequest, ListOperatorsRequest, ListPoliciesRequest, ListSecretsRequest,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -30,8 +32,6 @@ pub(crate) const VARIABLE: &str = "COFFER_COMPLETE";
 const PATIENCE: Duration = Duration::from_millis(900);
 /// Pages that are looked through for names.
 const PAGES_MAX: usize = 8;
-/// Mounts that a vault has from the start.
-const MOUNTS: [&str; 1] = ["kv"];
 
 /// Answers a shell that asks for completions; tells whether one did.
 pub(crate) fn answered(arguments: &[OsString]) -> bool {
@@ -89,6 +89,8 @@ completers! {
         let found = answer(&vault.attempt("list clusters"), vault.client.clusters().list_clusters(request).await)?.into_inner();
         Ok(found.clusters.into_iter().map(|cluster| cluster.name).collect())
     };
+    /// Mounts.
+    mounts = async |app: &App, _: &str| mount_names(app).await;
     /// Policies.
     policies = async |app: &App, _: &str| {
         let vault = app.vault()?;
@@ -141,10 +143,19 @@ fn app() -> Option<App> {
     })
 }
 
+async fn mount_names(app: &App) -> Result<Vec<String>> {
+    let vault = app.vault()?;
+    let request = ListMountsRequest { page_size: PAGE_SIZE, page_token: String::new() };
+    let found = answer(&vault.attempt("list mounts"), vault.client.mounts().list_mounts(request).await)?.into_inner();
+    Ok(found.mounts.into_iter().map(|mount| mount.name).collect())
+}
+
 /// Secrets and folders whose paths begin so.
 async fn secrets(app: &App, current: &str) -> Result<Vec<String>> {
     let Some((folder, _)) = current.rsplit_once('/') else {
-        return Ok(MOUNTS.iter().map(|mount| format!("{mount}/")).collect());
+        // Not everybody may see mounts; this one is there in every vault.
+        let mounts = mount_names(app).await.unwrap_or_else(|_| vec!["kv".to_owned()]);
+        return Ok(mounts.into_iter().map(|mount| format!("{mount}/")).collect());
     };
     let vault: Vault = app.vault()?;
     let attempt = vault.attempt(format!("list {folder}"));

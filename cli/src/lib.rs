@@ -116,6 +116,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Whoami(command) => command.run(&app).await,
         Command::Kv(command) => command.run(&app).await,
         Command::Run(command) => command.run(&app).await,
+        Command::Mount(command) => command.run(&app).await,
         Command::Grant(command) => command.run(&app).await,
         Command::Revoke(command) => command.run(&app).await,
         Command::Grants(command) => command.run(&app).await,

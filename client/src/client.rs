@@ -11,7 +11,7 @@ use coffer_proto::v1;
 use coffer_proto::v1::{
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     cluster_service_client::ClusterServiceClient, grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
-    kv_service_client::KvServiceClient, operator_service_client::OperatorServiceClient,
+    kv_service_client::KvServiceClient, mount_service_client::MountServiceClient, operator_service_client::OperatorServiceClient,
     policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
     snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
     watch_service_client::WatchServiceClient,
@@ -273,6 +273,8 @@ impl Client {
         keys: KeyServiceClient;
         /// Secrets.
         kv: KvServiceClient;
+        /// Mounts.
+        mounts: MountServiceClient;
         /// Operators.
         operators: OperatorServiceClient;
         /// Policies.

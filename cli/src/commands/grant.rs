@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// What can be granted.
-const ACTIONS: [&str; 5] = ["read", "list", "write", "delete", "destroy"];
+const ACTIONS: [&str; 6] = ["read", "use", "list", "write", "delete", "destroy"];
 
-/// Let somebody read, list, write, delete or destroy at a path
+/// Let somebody read, use, list, write, delete or destroy at a path
 ///
 /// A grant that is there already is shown as it is. Nobody grants to themselves.
 #[derive(Args)]
@@ -31,7 +31,7 @@ Principals:
   operator:NAME                           one operator
   role:admin, role:officer, role:auditor  all operators with the role")]
 pub(crate) struct Grant {
-    /// The actions, with commas: read, list, write, delete, destroy
+    /// The actions, with commas: read, use, list, write, delete, destroy
     actions: String,
     /// The path: exact, or PATH/** for all below it
     #[arg(add = crate::complete::paths())]
@@ -321,7 +321,7 @@ mod tests {
     fn actions_are_checked_and_each_is_there_once() {
         assert_eq!(actions("write,read, list,read").unwrap(), ["list", "read", "write"]);
         for bad in ["", ",", "reed", "read,all", "READ"] {
-            assert!(actions(bad).unwrap_err().next.unwrap().contains("read, list, write, delete, destroy"), "{bad}");
+            assert!(actions(bad).unwrap_err().next.unwrap().contains("read, use, list, write, delete, destroy"), "{bad}");
         }
     }
 

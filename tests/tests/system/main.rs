@@ -22,6 +22,7 @@ mod kubernetes;
 mod leaks;
 mod limits;
 mod memory;
+mod mounts;
 mod opening;
 mod outage;
 mod peers;

@@ -113,6 +113,10 @@ pub(crate) fn rows() -> Vec<Row> {
         "KvService"/"DestroyVersions", Only(&[ADMIN]), kv.destroy_versions(DestroyVersionsRequest { path: PATH.into(), versions: vec![1] });
         "KvService"/"DestroySecret", Only(&[ADMIN]), kv.destroy_secret(DestroySecretRequest { path: PATH.into() });
 
+        "MountService"/"CreateMount", Only(&[ADMIN]), mounts.create_mount(CreateMountRequest { name: "kv".into(), engine: "kv".into(), ..Default::default() });
+        "MountService"/"ListMounts", Only(&[ADMIN, OFFICER, AUDITOR]), mounts.list_mounts(ListMountsRequest::default());
+        "MountService"/"DeleteMount", Only(&[ADMIN]), mounts.delete_mount(DeleteMountRequest { name: "absent".into(), ..Default::default() });
+
         "OperatorService"/"CreateOperator", Only(&[ADMIN, OFFICER]), operators.create_operator(CreateOperatorRequest {
             name: ADMIN.into(), roles: vec!["auditor".into()], ..Default::default() });
         "OperatorService"/"GetOperator", Only(&[ADMIN, OFFICER, AUDITOR]), operators.get_operator(GetOperatorRequest { name: ADMIN.into() });

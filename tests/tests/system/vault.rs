@@ -7,7 +7,7 @@ use coffer_client::{
     Client, Identity, Options,
     proto::{
         ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateOperatorRequest, Grant, InitRequest, InitResponse,
-        KeySource, PodCheck, PutSecretRequest, UnsealRequest, key_source::Source,
+        KeySource, PodCheck, PutSecretRequest, TailAuditRequest, UnsealRequest, key_source::Source,
     },
 };
 use coffer_secret::SecretString;
@@ -157,6 +157,19 @@ impl Vault {
         let secret = self.workload(&Pod::new("shop", "api")?).await?.kv_get(path, 0).await?;
         let value = secret.field("value").context("it has the field")?.expose();
         Ok((secret.version, String::from_utf8(value.to_vec())?))
+    }
+
+    /// Whether one of the last 200 entries of the audit log has this text.
+    pub(crate) async fn has_logged(&self, text: &str) -> Result<bool> {
+        let auditor = self.operator(AUDITOR).await?;
+        let request = TailAuditRequest { last: 200, ..TailAuditRequest::default() };
+        let mut entries = auditor.audit().tail_audit(request).await?.into_inner();
+        while let Some(entry) = entries.message().await? {
+            if entry.record_json.contains(text) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Registers a cluster by its keys.

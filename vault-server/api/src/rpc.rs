@@ -96,6 +96,10 @@ rpcs! {
     DELETE_CLUSTER = "ClusterService" "DeleteCluster" Permission(Action::ClustersManage), audited: true, tenant: true;
     CONFIRM_POD_LOSS = "ClusterService" "ConfirmPodLoss" Permission(Action::ClustersManage), audited: true, tenant: true;
 
+    CREATE_MOUNT = "MountService" "CreateMount" Permission(Action::MountsManage), audited: true, tenant: true;
+    LIST_MOUNTS = "MountService" "ListMounts" Permission(Action::MountsRead), audited: true, tenant: true;
+    DELETE_MOUNT = "MountService" "DeleteMount" Permission(Action::MountsManage), audited: true, tenant: true;
+
     CREATE_GRANT = "GrantService" "CreateGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     DELETE_GRANT = "GrantService" "DeleteGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     LIST_GRANTS = "GrantService" "ListGrants" Permission(Action::PolicyRead), audited: true, tenant: true;

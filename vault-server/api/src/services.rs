@@ -8,6 +8,7 @@ mod grant;
 mod health;
 mod keys;
 mod kv;
+mod mount;
 mod operator;
 mod policy;
 mod session;
@@ -25,7 +26,7 @@ use coffer_core::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX};
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
     cluster_service_server::ClusterServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
-    kv_service_server::KvServiceServer, operator_service_server::OperatorServiceServer,
+    kv_service_server::KvServiceServer, mount_service_server::MountServiceServer, operator_service_server::OperatorServiceServer,
     policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
     snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
     watch_service_server::WatchServiceServer,
@@ -139,6 +140,7 @@ impl Api {
             .add_service(limited!(GrantServiceServer))
             .add_service(limited!(PolicyServiceServer))
             .add_service(limited!(KvServiceServer))
+            .add_service(limited!(MountServiceServer))
             .add_service(limited!(WatchServiceServer))
             .add_service(limited!(AuditServiceServer))
             .add_service(limited!(HealthServer))

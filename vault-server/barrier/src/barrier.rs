@@ -106,7 +106,7 @@ impl Barrier {
     }
 
     /// Has the store apply a transaction, and forgets the directories whose names it changes.
-    async fn apply(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+    pub(crate) async fn apply(&self, transaction: Transaction) -> Result<Revision, StoreError> {
         let mut changing = self.listings.changing(&transaction);
         let result = self.store.commit(transaction).await;
         if !matches!(result, Err(StoreError::Unknown(_))) {

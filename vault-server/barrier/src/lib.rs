@@ -13,6 +13,7 @@ mod batch;
 mod directories;
 pub mod encoding;
 mod envelope;
+mod erase;
 mod error;
 mod feed;
 mod key;

@@ -15,7 +15,7 @@ pub const CHILDREN_MAX: usize = 100_000;
 pub const CHILDREN_BYTES_MAX: usize = 64 << 20;
 
 /// Entries asked of the store at once: so few that a page of the largest values is within the store's bounds.
-const PAGE_ENTRIES: usize = 48;
+pub(crate) const PAGE_ENTRIES: usize = 48;
 /// Segments begin with their length in two bytes, below this.
 const BEHIND_SEGMENTS: u8 = 2;
 
@@ -92,6 +92,11 @@ fn behind(key: &[u8]) -> Vec<u8> {
     [key, &[BEHIND_SEGMENTS]].concat()
 }
 
+/// Where everything below a key begins, and where it has ended.
+pub(crate) fn range_below(key: &PhysicalKey) -> (Vec<u8>, Vec<u8>) {
+    ([key.as_bytes(), &[0]].concat(), behind(key.as_bytes()))
+}
+
 /// The names below `parent`, in byte order.
 pub(crate) async fn children(
     store: &dyn Store,
@@ -136,8 +141,7 @@ async fn each(
     walk: &mut Walk<'_>,
     mut record: impl FnMut(&Walk<'_>, &Entry) -> Result<(), BarrierError> + Send,
 ) -> Result<(), BarrierError> {
-    let mut start = [walk.parent.as_bytes(), &[0]].concat();
-    let end = behind(walk.parent.as_bytes());
+    let (mut start, end) = range_below(walk.parent);
     loop {
         let page = store.range(&start, &end, PAGE_ENTRIES).await?;
         for entry in &page {

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 /// There is no action of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no action of this name; actions on paths are read, list, write, delete and destroy")]
+#[error("there is no action of this name; actions on paths are read, use, list, write, delete and destroy")]
 pub struct UnknownAction;
 
 macro_rules! actions {
@@ -43,13 +43,15 @@ macro_rules! actions {
 }
 
 actions! {
-    /// Read values (and what is known about them), and watch for changes.
+    /// Read values (and what is known about them), have credentials made, and watch for changes.
     Read = "read" on path,
+    /// Have something done with a key that stays in the vault: encrypt, decrypt, sign.
+    Use = "use" on path,
     /// List names, and read what is known about a secret except its values.
     List = "list" on path,
     /// Write values and settings, without reading any.
     Write = "write" on path,
-    /// Soft-delete and undelete versions.
+    /// Soft-delete and undelete versions; delete roles, keys and other configuration.
     Delete = "delete" on path,
     /// Destroy versions and secrets for good.
     Destroy = "destroy" on path,
@@ -73,6 +75,10 @@ actions! {
     ClustersRead = "clusters:read" on system,
     /// Register, change and forget clusters.
     ClustersManage = "clusters:manage" on system,
+    /// See mounts.
+    MountsRead = "mounts:read" on system,
+    /// Make and delete mounts.
+    MountsManage = "mounts:manage" on system,
     /// See grants and policies, and have decisions explained.
     PolicyRead = "policy:read" on system,
     /// Grant, revoke, and change policies.

@@ -33,6 +33,10 @@ pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Entries on a page, at most.
 pub const PAGE_SIZE_MAX: u32 = 1_000;
 
+/// Mounts in a tenant, with those that are being erased.
+pub const MOUNTS_MAX: usize = 256;
+/// Bytes in a mount's description.
+pub const MOUNT_DESCRIPTION_BYTES_MAX: usize = 256;
 /// Characters in the name of an operator, a policy or a cluster.
 pub const NAME_CHARS_MAX: usize = 64;
 /// Bytes in a Kubernetes name (namespace, service account) or an audience.

@@ -8,12 +8,13 @@ use coffer_core::{
 
 use crate::{
     Failure, codec,
+    mounts::Engine,
     records::{BootstrapRecord, MountRecord, TenantRecord},
     sessions::BOOTSTRAP,
     unsealed::{BOOTSTRAP_TABLE, MOUNTS, TENANT_DEFAULT, TENANTS, directory, system_directory},
 };
 
-/// The engine of secrets, and the mount that every tenant has of it.
+/// The mount of secrets that every tenant has from the start.
 const KV: &str = "kv";
 
 /// The records that a vault begins with: a tenant, its kv mount, and the bootstrap credential.
@@ -27,7 +28,7 @@ pub(crate) fn first_records(
     let mut batch = Batch::default();
     let record = TenantRecord { id: tenant, created: now };
     batch.put(name(system_directory(TENANTS)?, TENANT_DEFAULT)?, Expect::Absent, codec::encode(&record)?);
-    let record = MountRecord { id: mount, engine: KV.to_owned(), created: now };
+    let record = MountRecord { id: mount, engine: Engine::Kv.name().to_owned(), created: now, description: String::new() };
     batch.put(name(directory(tenant, MOUNTS)?, KV)?, Expect::Absent, codec::encode(&record)?);
     let place = name(directory(tenant, BOOTSTRAP_TABLE)?, BOOTSTRAP)?;
     batch.put(place, Expect::Absent, codec::encode(bootstrap)?);

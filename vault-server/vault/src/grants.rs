@@ -39,7 +39,7 @@ impl Unsealed {
     /// there, or there are too many grants.
     pub fn create_grant(&self, caller: &Caller, new: NewGrant) -> Result<Planned<Arc<GrantRecord>>, Failure> {
         if new.actions.is_empty() || !new.actions.iter().all(|action| action.on_path()) {
-            return Err(Failure::invalid("a grant gives at least one of read, list, write, delete, destroy"));
+            return Err(Failure::invalid("a grant gives at least one of read, use, list, write, delete, destroy"));
         }
         if new.principal.matches(&caller.principal, &caller.roles) {
             return Err(Failure::new(Reason::SelfGrant, "nobody grants to themselves: ask another officer"));

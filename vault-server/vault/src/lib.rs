@@ -15,6 +15,7 @@ mod grants;
 mod idempotency;
 mod keys;
 mod login;
+mod mounts;
 mod operators;
 mod planned;
 mod pod_keys;
@@ -42,11 +43,12 @@ pub use grants::NewGrant;
 pub use idempotency::Idempotency;
 pub use keys::Keyring;
 pub use login::{LoginError, WorkloadLogin};
+pub use mounts::{Engine, NewMount};
 pub use operators::{NewOperator, etag, hash_password, parse_pins, roles_of};
 pub use planned::{Planned, PolicyChange};
 pub use records::{
-    ApiServerRecord, ClusterRecord, GrantRecord, HolderRecord, KeySourceRecord, OperatorRecord, PodCheck, PolicyRecord,
-    SessionRecord,
+    ApiServerRecord, ClusterRecord, GrantRecord, HolderRecord, KeySourceRecord, MountRecord, OperatorRecord, PodCheck,
+    PolicyRecord, SessionRecord,
 };
 pub use rekey::{RekeyProgress, RekeyStep};
 pub use rewrap::Rewrap;

@@ -17,11 +17,26 @@ pub(crate) struct TenantRecord {
 
 /// A mount.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct MountRecord {
-    pub(crate) id: MountId,
-    /// The engine: `kv`.
+pub struct MountRecord {
+    /// The id: what the mount holds hangs on it.
+    pub id: MountId,
+    /// The engine's name.
+    pub engine: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A mount that is deleted, and whose records are to be erased.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ErasureRecord {
+    /// The engine's name.
     pub(crate) engine: String,
-    pub(crate) created: Timestamp,
+    /// The name that it had.
+    pub(crate) mount: String,
+    pub(crate) begun: Timestamp,
 }
 
 /// An operator.

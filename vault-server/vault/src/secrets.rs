@@ -9,7 +9,7 @@ use coffer_engines::kv::{
 };
 use coffer_secret::SecretBytes;
 
-use crate::{Authenticated, Failure, Planned, PolicyChange, Record, Unsealed, watchers::Watcher};
+use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed, watchers::Watcher};
 
 /// How long to wait before the store's changes are followed again after an error.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ impl From<KvError> for Failure {
 
 impl Unsealed {
     fn kv(&self, path: &Path) -> Result<Kv, Failure> {
-        Ok(Kv::new(self.tenant.id, self.mount(path)?))
+        Ok(Kv::new(self.tenant.id, self.mount_of(path, Engine::Kv)?))
     }
 
     /// Reads a secret, and notes keyed hashes of its values in the record.

@@ -12,14 +12,14 @@ use coffer_barrier::{Barrier, Label, RecordKey, Scope, seal::SealKind};
 use coffer_core::{
     action::Action,
     clock::{Clock, Timestamp},
-    id::{MountId, RequestId, TenantId},
+    id::{RequestId, TenantId},
     path::Path,
     policy::{Caller, Context, Decision, Explanation, HostPosture, ImageVerdict, Policies, Query, Resource},
     principal::Principal,
     reason::Reason,
 };
 use coffer_crypto::{hash::HmacKey, token::Sealer};
-use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -33,8 +33,8 @@ use crate::{
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     pod_keys::PodKeys,
     records::{
-        BootstrapRecord, ClusterRecord, DenyRecord, GrantRecord, MountRecord, OperatorRecord, PolicyRecord, SessionRecord,
-        TenantRecord,
+        BootstrapRecord, ClusterRecord, DenyRecord, ErasureRecord, GrantRecord, MountRecord, OperatorRecord, PolicyRecord,
+        SessionRecord, TenantRecord,
     },
     rekey::Rekeying,
     rewrap::Rewrap,
@@ -53,6 +53,9 @@ pub struct Unsealed {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tenant: TenantRecord,
     pub(crate) mounts: Arc<Table<MountRecord>>,
+    pub(crate) erasures: Arc<Table<ErasureRecord>>,
+    /// Tells that there is something to erase.
+    pub(crate) erasing: Notify,
     pub(crate) operators: Arc<Table<OperatorRecord>>,
     pub(crate) clusters: Arc<Table<ClusterRecord>>,
     pub(crate) grants: Arc<Table<GrantRecord>>,
@@ -147,6 +150,8 @@ impl Unsealed {
         }
         let vault = Self {
             mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
+            erasures: Arc::new(Table::load(&barrier, directory(id, "erasure")?).await?),
+            erasing: Notify::new(),
             operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
             clusters: Arc::new(Table::load(&barrier, directory(id, "cluster")?).await?),
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
@@ -234,15 +239,6 @@ impl Unsealed {
     /// Fails as any login does where there is no such tenant.
     pub fn check_tenant(&self, name: &str) -> Result<(), LoginError> {
         if name.is_empty() || name == TENANT_DEFAULT { Ok(()) } else { Err(LoginError::Refused("no such tenant".to_owned())) }
-    }
-
-    /// The id of the mount that a path begins with.
-    ///
-    /// # Errors
-    /// Fails where there is none.
-    pub(crate) fn mount(&self, path: &Path) -> Result<MountId, Failure> {
-        let row = self.mounts.find(path.mount());
-        row.map(|row| row.value.id).ok_or_else(|| Failure::new(Reason::NotFound, "there is no mount of this name; 'kv' is one"))
     }
 
     /// Asks policy.
@@ -337,6 +333,7 @@ impl Unsealed {
     /// Takes note that a record was re-encrypted.
     pub(crate) fn rewritten(&self, key: &RecordKey, version: u64) {
         self.mounts.rewritten(key, version);
+        self.erasures.rewritten(key, version);
         self.operators.rewritten(key, version);
         self.clusters.rewritten(key, version);
         self.grants.rewritten(key, version);
@@ -348,6 +345,8 @@ impl Unsealed {
 
     /// Reads all tables again, after a write of which it is not known whether it was done.
     pub(crate) async fn reload(&self) -> Result<(), Failure> {
+        self.mounts.reload(&self.barrier).await?;
+        self.erasures.reload(&self.barrier).await?;
         self.operators.reload(&self.barrier).await?;
         self.clusters.reload(&self.barrier).await?;
         self.grants.reload(&self.barrier).await?;

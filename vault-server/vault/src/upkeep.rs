@@ -43,6 +43,8 @@ impl Unsealed {
         vault.spawn(async move { upkeep.forget_now_and_then().await });
         let upkeep = Arc::clone(vault);
         vault.spawn(async move { upkeep.resume_rewrap().await });
+        let upkeep = Arc::clone(vault);
+        vault.spawn(async move { upkeep.erase_deleted_mounts().await });
     }
 
     /// Ends the work: streams and upkeep stop, requests under way are waited for, the log gets its last checkpoint.

@@ -32,7 +32,7 @@ const SEED_BYTES_MAX: usize = 16 << 20;
 /// Secrets in such a file, at most.
 const SEED_SECRETS_MAX: usize = 10_000;
 /// What the developer may do.
-const ACTIONS: [&str; 5] = ["delete", "destroy", "list", "read", "write"];
+const ACTIONS: [&str; 6] = ["delete", "destroy", "list", "read", "use", "write"];
 /// Where.
 const PATHS: [&str; 2] = ["kv", "kv/**"];
 /// The developer's name.

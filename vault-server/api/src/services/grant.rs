@@ -57,7 +57,8 @@ impl Operation for Create {
         let action = |name: &String| name.parse::<Action>().ok().filter(|action| action.on_path());
         let actions = request.actions.iter().map(action).collect::<Option<_>>();
         Ok(Self {
-            actions: actions.ok_or_else(|| Failure::invalid("the actions of a grant are read, list, write, delete, destroy"))?,
+            actions: actions
+                .ok_or_else(|| Failure::invalid("the actions of a grant are read, use, list, write, delete, destroy"))?,
             path: request.path.parse()?,
             principal: request.principal.parse()?,
         })

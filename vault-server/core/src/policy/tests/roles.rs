@@ -20,17 +20,19 @@ const MATRIX: &[(&str, &[&str], &[&str])] = &[
             "sessions:manage",
             "clusters:read",
             "clusters:manage",
+            "mounts:read",
+            "mounts:manage",
         ],
         &["list", "write", "delete", "destroy"],
     ),
     (
         "operator:alice+officer",
-        &["status:read", "policy:read", "policy:manage", "clusters:read", "operators:read", "operators:manage"],
+        &["status:read", "policy:read", "policy:manage", "clusters:read", "mounts:read", "operators:read", "operators:manage"],
         &["list"],
     ),
     (
         "operator:alice+auditor",
-        &["status:read", "audit:read", "operators:read", "sessions:read", "clusters:read", "policy:read"],
+        &["status:read", "audit:read", "operators:read", "sessions:read", "clusters:read", "mounts:read", "policy:read"],
         &["list"],
     ),
     ("bootstrap", &["operators:manage"], &[]),
@@ -71,25 +73,28 @@ fn roles_count_for_operators_only() {
 }
 
 #[test]
-fn no_grant_and_no_policy_lets_the_holder_of_a_role_read() {
+fn no_grant_and_no_policy_lets_the_holder_of_a_role_read_or_use_keys() {
     let grants = [
         grant(1, "read", "kv/**", "operator:alice"),
         grant(2, "read", "kv/a", "role:admin"),
         grant(3, "read", "kv/a", "role:officer"),
         grant(4, "read", "kv/a", "role:auditor"),
+        grant(5, "use", "kv/**", "operator:alice"),
     ];
     let policies = policies(grants, &["permit (principal, action, resource);"]);
-    for roles in ["+admin", "+officer", "+auditor", "+admin+officer+auditor"] {
-        assert!(!permits(&policies, &format!("operator:alice{roles}"), "read", "kv/a"), "{roles}");
+    for action in ["read", "use"] {
+        for roles in ["+admin", "+officer", "+auditor", "+admin+officer+auditor"] {
+            assert!(!permits(&policies, &format!("operator:alice{roles}"), action, "kv/a"), "{roles} {action}");
+        }
+        assert!(permits(&policies, "operator:alice", action, "kv/a"));
     }
-    assert!(permits(&policies, "operator:alice", "read", "kv/a"));
 }
 
 #[test]
 fn an_officer_gains_nothing_from_what_officers_decide() {
     let grants = [grant(1, "write delete destroy", "kv/**", "operator:olga")];
     let policies = policies(grants, &["permit (principal == Operator::\"olga\", action, resource);"]);
-    for action in ["read", "write", "delete", "destroy"] {
+    for action in ["read", "use", "write", "delete", "destroy"] {
         assert!(!permits(&policies, "operator:olga+officer", action, "kv/a"), "{action}");
     }
     assert!(permits(&policies, "operator:olga+officer", "list", "kv/a"));
@@ -116,7 +121,7 @@ fn the_roles_and_the_templates_of_grants_pass_strict_validation() {
     let result = validator.validate(&check::roles(), ValidationMode::Strict);
     assert!(result.validation_passed_without_warnings(), "{result}");
 
-    assert_eq!(TEMPLATES.len(), 62, "31 sets of actions, on a path or below it");
+    assert_eq!(TEMPLATES.len(), 126, "63 sets of actions, on a path or below it");
     let mut set = PolicySet::new();
     for template in TEMPLATES.values() {
         set.add_template(template.clone()).unwrap();
