@@ -111,7 +111,7 @@ pub(crate) fn rows() -> Vec<Row> {
         "KvService"/"DeleteVersions", Only(&[ADMIN]), kv.delete_versions(DeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
         "KvService"/"UndeleteVersions", Only(&[ADMIN]), kv.undelete_versions(UndeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
         "KvService"/"DestroyVersions", Only(&[ADMIN]), kv.destroy_versions(DestroyVersionsRequest { path: PATH.into(), versions: vec![1] });
-        "KvService"/"DestroySecret", Only(&[ADMIN]), kv.destroy_secret(DestroySecretRequest { path: PATH.into() });
+        "KvService"/"DestroySecret", Only(&[ADMIN]), kv.destroy_secret(DestroySecretRequest { path: PATH.into(), etag: String::new() });
 
         "MountService"/"CreateMount", Only(&[ADMIN]), mounts.create_mount(CreateMountRequest { name: "kv".into(), engine: "kv".into(), ..Default::default() });
         "MountService"/"ListMounts", Only(&[ADMIN, OFFICER, AUDITOR]), mounts.list_mounts(ListMountsRequest::default());

@@ -171,7 +171,7 @@ async fn a_secret_made_anew_is_not_taken_for_the_one_before() -> Result<()> {
     let token = watch.token.clone();
     drop(watch);
     let admin = vault.operator(ADMIN).await?;
-    admin.kv().destroy_secret(DestroySecretRequest { path: FIRST.to_owned() }).await?;
+    admin.kv().destroy_secret(DestroySecretRequest { path: FIRST.to_owned(), etag: String::new() }).await?;
     assert_eq!(vault.put(FIRST, "field", "other").await?, 1);
     let mut watch = Watch::begin(&client, &[FIRST], &token).await?;
     assert_eq!(watch.together().await?, [unavailable(FIRST), changed(FIRST, 1)]);

@@ -146,9 +146,9 @@ impl Unsealed {
     /// Plans to destroy a secret.
     ///
     /// # Errors
-    /// Fails where there is none.
-    pub async fn destroy_secret(&self, path: &Path) -> Result<Planned<()>, Failure> {
-        Ok(self.kv(path)?.destroy(&self.barrier, path).await?.into())
+    /// Fails where there is none, or the etag is another state's.
+    pub async fn destroy_secret(&self, path: &Path, etag: Option<&str>) -> Result<Planned<()>, Failure> {
+        Ok(self.kv(path)?.destroy(&self.barrier, path, etag).await?.into())
     }
 
     /// The newest version of a secret, if it can be read now.

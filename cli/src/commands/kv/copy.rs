@@ -44,7 +44,8 @@ pub(crate) struct Copy {
 /// Move a secret: copy it, and delete it once the copy is written
 ///
 /// Its versions are deleted as `coffer kv delete` does, so that `coffer kv undelete` brings them back; with --destroy they
-/// are erased for good. Only the newest version is at the new path: its history stays with the old one.
+/// are erased for good, if nothing has changed meanwhile; that needs permission to list. Only the newest version is at the
+/// new path: its history stays with the old one.
 #[derive(Args)]
 #[command(after_help = MOVE_HELP)]
 pub(crate) struct Move {
@@ -190,14 +191,16 @@ impl Pair {
 
     /// Copies one secret, and deletes it where it is moved. Gives the new version.
     async fn one(&self, app: &App, vault: &Vault, from: &str, to: &str, source: &Source) -> Result<u64> {
+        // Before it is read: what changes from here on is another state than the etag's, and is not erased.
+        let erased = if *source == Source::IsDestroyed { Some(state(vault, from).await?) } else { None };
         let attempt = vault.attempt(format!("read {from}")).at("read", from);
         let secret = answer(&attempt, vault.client.kv_get(from, 0).await)?;
         let read = secret.version;
         let version = write(app, vault, secret, to, self.overwrite).await?;
-        match source {
-            Source::Stays => {}
-            Source::IsDeleted => delete(app, vault, from, read).await?,
-            Source::IsDestroyed => destroy(vault, from, read).await?,
+        match (source, erased) {
+            (Source::IsDeleted, _) => delete(app, vault, from, read).await?,
+            (_, Some(etag)) => destroy(vault, from, etag).await?,
+            (_, None) => {}
         }
         Ok(version)
     }
@@ -299,17 +302,30 @@ async fn delete(app: &App, vault: &Vault, from: &str, read: u64) -> Result<()> {
     Ok(())
 }
 
-/// Erases the path, unless it was written after it was read.
-async fn destroy(vault: &Vault, from: &str, read: u64) -> Result<()> {
-    let found = metadata(vault, from).await?;
-    if found.is_none_or(|found| found.newest_version != read) {
-        return Err(Failure::new(Exit::Conflict, format!("{from} is copied, and not erased"))
-            .why("it was written meanwhile, or its versions may not be listed")
-            .next(format!("coffer kv history {from}; then coffer kv metadata delete {from}")));
-    }
+/// The etag of what is at a path.
+async fn state(vault: &Vault, from: &str) -> Result<String> {
+    let found = metadata(vault, from).await?.ok_or_else(|| {
+        Failure::new(Exit::Denied, format!("{from} is not moved"))
+            .why("there is no such secret, or its versions may not be listed: it would be erased unseen")
+            .next("move it without --destroy, or have list granted")
+    })?;
+    Ok(found.etag)
+}
+
+/// Erases what was copied, unless it has changed meanwhile.
+async fn destroy(vault: &Vault, from: &str, etag: String) -> Result<()> {
     let attempt = vault.attempt(format!("erase {from}, which is copied,")).at("destroy", from);
-    answer(&attempt, vault.client.kv().destroy_secret(DestroySecretRequest { path: from.to_owned() }).await)?;
-    Ok(())
+    let request = DestroySecretRequest { path: from.to_owned(), etag };
+    answer(&attempt, vault.client.kv().destroy_secret(request).await).map(drop).map_err(|failure| match failure.exit {
+        Exit::Conflict => Box::new(Failure {
+            what: format!("{from} is copied, and not erased"),
+            why: Some("it was changed meanwhile".to_owned()),
+            next: Some(format!("coffer kv history {from}; then coffer kv metadata delete {from}")),
+            retryable: false,
+            ..*failure
+        }),
+        _ => failure,
+    })
 }
 
 fn secrets(number: usize) -> String {

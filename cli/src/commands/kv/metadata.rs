@@ -173,7 +173,8 @@ impl Delete {
         let question = format!("Erase {} for good, with all its versions?", self.path);
         crate::commands::confirm(app, self.yes, &question)?;
         let attempt = vault.attempt(format!("erase {}", self.path)).at("destroy", &self.path);
-        answer(&attempt, vault.client.kv().destroy_secret(DestroySecretRequest { path: self.path.clone() }).await)?;
+        let request = DestroySecretRequest { path: self.path.clone(), etag: String::new() };
+        answer(&attempt, vault.client.kv().destroy_secret(request).await)?;
         app.out.result(&ErasedJson { path: &self.path }, |_| format!("{}: erased", self.path))?;
         Ok(Exit::Done)
     }

@@ -1,14 +1,17 @@
 //! `coffer kv`.
 
-use anyhow::Result;
-use coffer_client::proto::{RollbackSecretRequest, TailAuditRequest};
+use anyhow::{Context as _, Result};
+use coffer_client::{
+    Error,
+    proto::{DestroySecretRequest, GetSecretMetadataRequest, RollbackSecretRequest, TailAuditRequest},
+};
 use coffer_tests::{
     process::{Process, Signal},
     wait,
 };
 
-use super::{Office, files, json, run_with_environment, script};
-use crate::vault::{ADMIN, AUDITOR};
+use super::{Office, files, json, person, run_with_environment, script};
+use crate::vault::{ADMIN, AUDITOR, OFFICER, PASSWORD};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_write_and_not_read_goes_back_to_an_older_version() -> Result<()> {
@@ -152,6 +155,40 @@ async fn a_copy_does_not_overwrite_and_a_move_deletes_what_it_copied() -> Result
     // Where the copy cannot be written, the original stays.
     assert_eq!(coffer.run(["kv", "move", "kv/dev/again", "kv/elsewhere"])?.code, 3);
     assert_eq!(coffer.ok(["kv", "get", "kv/dev/again", "-f", "n"])?, "2");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_after_it_was_looked_at_is_not_erased() -> Result<()> {
+    let office = Office::new().await?;
+    let coffer = &office.developer;
+    coffer.ok(["kv", "put", "kv/dev/a", "n=1"])?;
+    let admin = office.vault.operator(ADMIN).await?;
+    let destroy = async |etag: &str| {
+        let request = DestroySecretRequest { path: "kv/dev/a".to_owned(), etag: etag.to_owned() };
+        admin.kv().destroy_secret(request).await.map_err(Error::from)
+    };
+    let etag = async || -> Result<String> {
+        let request = GetSecretMetadataRequest { path: "kv/dev/a".to_owned() };
+        Ok(admin.kv().get_secret_metadata(request).await?.into_inner().metadata.context("it is there")?.etag)
+    };
+    let seen = etag().await?;
+    coffer.ok(["kv", "put", "kv/dev/a", "n=2"])?;
+    assert_eq!(destroy(&seen).await.unwrap_err().reason(), "CONFLICT");
+    assert_eq!(coffer.ok(["kv", "get", "kv/dev/a", "-f", "n"])?, "2");
+    destroy(&etag().await?).await?;
+    assert_eq!(coffer.run(["kv", "history", "kv/dev/a"])?.code, 3);
+
+    // One who may not list cannot tell whether what goes is what was copied: nothing is copied, either.
+    let path = "kv/dev/blind/a";
+    office.admin.ok(["kv", "put", path, "n=1"])?;
+    office.admin.ok_with(["user", "create", "blind", "--password-file", "-"], PASSWORD)?;
+    let officer = person(&office.vault, OFFICER)?;
+    officer.ok(["grant", "read,write,destroy", "kv/dev/blind/**", "--to", "operator:blind"])?;
+    let refused = person(&office.vault, "blind")?.run(["kv", "move", path, "kv/dev/blind/b", "--destroy", "--yes"])?;
+    assert!(refused.code == 3 && refused.stderr.contains("is not moved"), "{}: {}", refused.code, refused.stderr);
+    assert_eq!(coffer.ok(["kv", "get", path, "-f", "n"])?, "1");
+    assert_eq!(coffer.run(["kv", "get", "kv/dev/blind/b"])?.code, 3);
     Ok(())
 }
 

@@ -310,7 +310,10 @@ of_versions! { Delete: DeleteVersionsRequest -> DeleteVersionsResponse, DELETE_V
 of_versions! { Undelete: UndeleteVersionsRequest -> UndeleteVersionsResponse, UNDELETE_VERSIONS, undelete_versions }
 of_versions! { DestroyVersions: DestroyVersionsRequest -> DestroyVersionsResponse, DESTROY_VERSIONS, destroy_versions }
 
-struct Destroy(Path);
+struct Destroy {
+    path: Path,
+    etag: Option<String>,
+}
 
 #[async_trait]
 impl Operation for Destroy {
@@ -319,14 +322,15 @@ impl Operation for Destroy {
     const RPC: Rpc = rpc::DESTROY_SECRET;
 
     fn parse(request: DestroySecretRequest) -> Result<Self, Failure> {
-        Ok(Self(request.path.parse()?))
+        let etag = (!request.etag.is_empty()).then_some(request.etag);
+        Ok(Self { path: request.path.parse()?, etag })
     }
 
     fn path(&self) -> Option<&Path> {
-        Some(&self.0)
+        Some(&self.path)
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<DestroySecretResponse>, Failure> {
-        Ok(call.vault.destroy_secret(&self.0).await?.map(|()| DestroySecretResponse {}))
+        Ok(call.vault.destroy_secret(&self.path, self.etag.as_deref()).await?.map(|()| DestroySecretResponse {}))
     }
 }

@@ -79,9 +79,15 @@ impl Kv {
         .await
     }
 
-    /// Plans to destroy a secret: its versions, custom metadata and name. One made again under the name begins anew.
-    pub async fn destroy(&self, barrier: &Barrier, path: &Path) -> Result<Planned<()>, KvError> {
+    /// Plans to destroy a secret: its versions, custom metadata and name. One made again under the name begins anew. With an
+    /// etag, only the state that it names: fails with [`KvError::Etag`] where it is another.
+    pub async fn destroy(&self, barrier: &Barrier, path: &Path, etag: Option<&str>) -> Result<Planned<()>, KvError> {
         let Found { key, expect, record } = self.find(barrier, path).await?.ok_or(KvError::NotFound)?;
+        if let Some(etag) = etag
+            && etag != record.etag()?
+        {
+            return Err(KvError::Etag);
+        }
         let mut batch = Batch::new();
         for version in record.versions.iter().filter(|version| version.has_value()) {
             batch.delete(self.value_key(record.id, version.number)?, Expect::Any);

@@ -80,7 +80,7 @@ async fn of_two_writers_the_second_plans_again() {
     let at = path("kv/a");
     let first = KV.put(&barrier, &at, onto_one(), &alice(), NOW).await;
     let second = KV.put(&barrier, &at, onto_one(), &alice(), NOW).await;
-    let third = KV.destroy(&barrier, &at).await;
+    let third = KV.destroy(&barrier, &at, None).await;
     commit(&barrier, first).await.unwrap();
     assert!(is_conflict(&commit(&barrier, second).await));
     assert!(is_conflict(&commit(&barrier, third).await));
@@ -201,10 +201,10 @@ async fn a_secret_made_again_inherits_nothing() {
     let settings =
         Settings { custom_metadata: BTreeMap::from([("owner".into(), "x".into())]), max_versions: 3, cas_required: true };
     let before = set(&barrier, "kv/a", settings).await.unwrap();
-    commit(&barrier, KV.destroy(&barrier, &path("kv/a")).await).await.unwrap();
+    commit(&barrier, KV.destroy(&barrier, &path("kv/a"), None).await).await.unwrap();
     assert_eq!(store.range(b"", b"", 100).await.unwrap().len(), empty, "nothing is left of it");
     assert!(matches!(get(&barrier, "kv/a", None).await, Err(KvError::NotFound)));
-    assert!(matches!(KV.destroy(&barrier, &path("kv/a")).await, Err(KvError::NotFound)));
+    assert!(matches!(KV.destroy(&barrier, &path("kv/a"), None).await, Err(KvError::NotFound)));
     assert_eq!(put(&barrier, "kv/a", new_version(&[("n", "new")])).await.unwrap().version, 1);
     let after = metadata(&barrier, "kv/a").await;
     assert_eq!((after.newest_version, after.settings), (1, Settings { max_versions: 10, ..Settings::default() }));
@@ -231,6 +231,30 @@ async fn an_etag_names_the_state_that_a_change_is_meant_for() {
     let changed = commit(&barrier, KV.put_metadata(&barrier, &at, change, NOW).await).await.unwrap();
     assert_eq!(changed, metadata(&barrier, "kv/a").await);
     assert_ne!(changed.etag, etag);
+}
+
+#[tokio::test]
+async fn an_etag_names_the_state_that_is_destroyed() {
+    let (_, barrier) = vault().await;
+    let at = path("kv/a");
+    assert!(matches!(KV.destroy(&barrier, &at, Some("x")).await, Err(KvError::NotFound)));
+    put(&barrier, "kv/a", new_version(&[("n", "1")])).await.unwrap();
+    let first = metadata(&barrier, "kv/a").await.etag;
+    let planned = KV.destroy(&barrier, &at, Some(&first)).await;
+    put(&barrier, "kv/a", new_version(&[("n", "2")])).await.unwrap();
+    // What is written after the look and before the commit stops the commit; after that the etag is another state's.
+    assert!(is_conflict(&commit(&barrier, planned).await));
+    for wrong in [first.as_str(), "", "x"] {
+        assert!(matches!(KV.destroy(&barrier, &at, Some(wrong)).await, Err(KvError::Etag)), "{wrong:?}");
+    }
+    // Settings are a part of the state.
+    let second = metadata(&barrier, "kv/a").await.etag;
+    set(&barrier, "kv/a", Settings { cas_required: true, ..Settings::default() }).await.unwrap();
+    assert!(matches!(KV.destroy(&barrier, &at, Some(&second)).await, Err(KvError::Etag)));
+    let third = metadata(&barrier, "kv/a").await.etag;
+    commit(&barrier, KV.destroy(&barrier, &at, Some(&third)).await).await.unwrap();
+    assert!(matches!(get(&barrier, "kv/a", None).await, Err(KvError::NotFound)));
+    assert!(matches!(KV.destroy(&barrier, &at, Some(&third)).await, Err(KvError::NotFound)));
 }
 
 #[tokio::test]

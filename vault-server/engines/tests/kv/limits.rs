@@ -129,7 +129,7 @@ async fn the_largest_secret_can_be_written_and_destroyed() {
     for _ in 0..VERSIONS_KEPT_MAX {
         put(&barrier, &at, new_version(&[("n", "1")])).await.unwrap();
     }
-    commit(&barrier, KV.destroy(&barrier, &path(&at)).await).await.unwrap();
+    commit(&barrier, KV.destroy(&barrier, &path(&at), None).await).await.unwrap();
     let audit = usize::try_from(VERSIONS_KEPT_MAX).unwrap() + 1;
     assert_eq!(store.range(b"", b"", 1000).await.unwrap().len(), empty + audit);
 }

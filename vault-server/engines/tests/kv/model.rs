@@ -215,7 +215,7 @@ async fn run(barrier: &Barrier, step: &Step, number: usize, now: Timestamp) -> R
         Request::Delete(versions) => KV.delete_versions(barrier, &at, &versions, now).await?,
         Request::Undelete(versions) => KV.undelete_versions(barrier, &at, &versions, now).await?,
         Request::DestroyVersions(versions) => KV.destroy_versions(barrier, &at, &versions, now).await?,
-        Request::Destroy => KV.destroy(barrier, &at).await?,
+        Request::Destroy => KV.destroy(barrier, &at, None).await?,
     };
     batch.put(beside(number), Expect::Absent, SecretBytes::default());
     barrier.commit(batch).await?;

@@ -53,7 +53,7 @@ async fn a_name_made_again_while_it_is_read_gives_one_of_both() {
     let (faulty, slow) = pausing(&store, 2).await;
     let meanwhile = async {
         faulty.paused(1).await;
-        commit(&barrier, KV.destroy(&barrier, &path("kv/a")).await).await.unwrap();
+        commit(&barrier, KV.destroy(&barrier, &path("kv/a"), None).await).await.unwrap();
         put(&barrier, "kv/a", new_version(&[("n", "new")])).await.unwrap();
         faulty.release();
     };
