@@ -1,5 +1,7 @@
 //! The Kubernetes that `tests/run` starts.
 
+pub mod tokens;
+
 use std::{
     env,
     ffi::OsStr,
@@ -11,7 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{leaks::Search, programs::Programs};
+use self::tokens::Tokens;
+use crate::{
+    leaks::{Canaries, Search},
+    programs::Programs,
+};
 
 /// What `examples/` calls the registry; the test cluster's nodes find their own behind that name.
 pub const REGISTRY: &str = "registry.coffer.dev";
@@ -140,28 +146,43 @@ impl Cluster {
         self.kubectl(["get", &kinds.split_whitespace().collect::<Vec<_>>().join(","), "--all-namespaces", "--output=json"])
     }
 
+    /// Notes each service-account token that the API server has issued: to the kubelet, for a pod, or to whoever asked.
+    ///
+    /// # Errors
+    /// Where its log of requests cannot be read.
+    pub fn note_tokens(&self, canaries: &Canaries) -> Result<()> {
+        tokens::note_issued(&self.requests()?, canaries)
+    }
+
     /// Searches all that Kubernetes knows or has kept: objects, the API server's log of requests, etcd's data, the nodes' disks
     /// with the volumes and images, the logs of pods; and arguments and environment of all processes of this machine, which
-    /// are the pods' as well. A ConfigMap is planted, which has to be found in most of them.
+    /// are the pods' as well. A ConfigMap is planted, which has to be found in most of them. Tokens may be in that log where
+    /// [`tokens`] says: gives how many there were.
     ///
     /// # Errors
     /// Where something cannot be read, or what was planted is not found.
-    pub fn search(&self, search: &mut Search) -> Result<()> {
+    pub fn search(&self, search: &mut Search, canaries: &Canaries) -> Result<Tokens> {
         let planted = format!("--from-literal=control={}", search.control());
         self.kubectl(["--namespace", "default", "create", "configmap", "control-of-a-search", &planted])?;
-        let searched = self.search_planted(search);
+        let searched = self.search_planted(search, canaries);
         self.kubectl(["--namespace", "default", "delete", "configmap", "control-of-a-search"])?;
         searched
     }
 
-    fn search_planted(&self, search: &mut Search) -> Result<()> {
+    /// The API server's log of requests.
+    fn requests(&self) -> Result<PathBuf> {
+        Ok(self.folder()?.join("log/audit.jsonl"))
+    }
+
+    fn search_planted(&self, search: &mut Search, canaries: &Canaries) -> Result<Tokens> {
         const OBJECTS: &str = "the objects of Kubernetes";
+        let requests = self.requests()?;
         search.text(OBJECTS, self.every_object()?)?;
         search.take_control(OBJECTS)?;
-        search.folder(self.folder()?)?;
-        for place in ["log/audit.jsonl", "etcd/member"] {
-            search.take_control(place)?;
-        }
+        let tokens = tokens::search(&requests, search, canaries)?;
+        search.take_control(&requests.display().to_string())?;
+        search.folder_without(self.folder()?, Some(&requests))?;
+        search.take_control("etcd/member")?;
         for entry in fs::read_dir("/proc")? {
             if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
                 // This machine may have processes whose environment nobody may see; Coffer's are not among them.
@@ -173,7 +194,7 @@ impl Cluster {
                 }
             }
         }
-        Ok(())
+        Ok(tokens)
     }
 
     /// Builds an image from files and pushes it: pods name it `registry.coffer.dev/NAME`.

@@ -31,6 +31,12 @@ impl Canaries {
         }
     }
 
+    /// Whether a secret is noted.
+    #[must_use]
+    pub fn has(&self, secret: impl AsRef<[u8]>) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(_, known)| known == secret.as_ref())
+    }
+
     /// A new secret of 36 characters, noted.
     ///
     /// # Errors

@@ -111,15 +111,23 @@ impl Search {
     /// # Errors
     /// Where something cannot be read, or the control that is planted in the folder is not found.
     pub fn folder(&mut self, folder: &Path) -> Result<()> {
+        self.folder_without(folder, None)
+    }
+
+    /// As [`Search::folder`], without a file that is searched otherwise.
+    ///
+    /// # Errors
+    /// As [`Search::folder`].
+    pub fn folder_without(&mut self, folder: &Path, other: Option<&Path>) -> Result<()> {
         let planted = folder.join(CONTROL);
         fs::write(&planted, format!("before {} behind", self.control)).with_context(|| planted.display().to_string())?;
-        let searched = self.below(folder, rustix::fs::stat(folder)?.st_dev);
+        let searched = self.below(folder, rustix::fs::stat(folder)?.st_dev, other);
         fs::remove_file(&planted)?;
         searched?;
         self.take_control(&planted.display().to_string())
     }
 
-    fn below(&mut self, folder: &Path, device: u64) -> Result<()> {
+    fn below(&mut self, folder: &Path, device: u64, other: Option<&Path>) -> Result<()> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -136,8 +144,10 @@ impl Search {
             if kind.is_dir() {
                 // What is mounted below is another place: memory, likely, where secrets belong.
                 if rustix::fs::stat(&path).is_ok_and(|found| found.st_dev == device) {
-                    self.below(&path, device)?;
+                    self.below(&path, device, other)?;
                 }
+            } else if other == Some(path.as_path()) {
+                // Somebody else's.
             } else if kind.is_file() {
                 self.file(&path)?;
             } else if kind.is_symlink()

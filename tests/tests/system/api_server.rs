@@ -11,7 +11,8 @@ use coffer_client::{
     },
 };
 use coffer_secret::SecretString;
-use coffer_tests::{issuer::Pod, wait::PATIENCE};
+use coffer_tests::{issuer::Pod, memory, wait::PATIENCE};
+use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
 use self::fake::{Answer, Fake};
@@ -27,15 +28,19 @@ struct Watched {
     vault: Vault,
     fake: Fake,
     others: Vec<Pod>,
+    _token: TempDir,
 }
 
 impl Watched {
     async fn new() -> Result<Self> {
-        let (vault, fake) = (Vault::quiet().await?, Fake::start().await?);
+        let vault = Vault::new().await?;
+        // In memory, where a pod's is: on the disk it would be found.
+        let (token, token_folder) = (vault.token(&Pod::new("coffer", "coffer")?, TOKEN_LIFETIME)?, memory::folder()?);
+        let token_file = token_folder.path().join("token");
+        std::fs::write(&token_file, &token)?;
+        let fake = Fake::start(token).await?;
         let others = (0..OTHERS).map(|_| Pod::new("shop", "other")).collect::<Result<Vec<_>>>()?;
         others.iter().for_each(|pod| fake.create(pod));
-        let token_file = vault.server.folder().join("token");
-        std::fs::write(&token_file, "a token that nobody looks at")?;
         let settings = ClusterSettings {
             issuer: vault.issuer.url().to_owned(),
             keys: Some(KeySource { source: Some(Source::Jwks(vault.issuer.jwks().to_string())) }),
@@ -47,7 +52,7 @@ impl Watched {
         vault.operator(ADMIN).await?.clusters().create_cluster(request).await?;
         vault.put(PATH, "value", "watched").await?;
         vault.grant_read(PATH, &format!("k8s:{WATCHED}/shop/api")).await?;
-        let watched = Self { vault, fake, others };
+        let watched = Self { vault, fake, others, _token: token_folder };
         watched.stands("synced").await?;
         Ok(watched)
     }
@@ -57,7 +62,7 @@ impl Watched {
         let pod = Pod::new("shop", "api")?;
         self.fake.create(&pod);
         let client = self.vault.stranger()?;
-        let token = SecretString::from(self.vault.issuer.token(&pod, TOKEN_LIFETIME)?);
+        let token = SecretString::from(self.vault.token(&pod, TOKEN_LIFETIME)?);
         client.login_workload("", WATCHED, &token).await.context("a pod logs in")?;
         lives(&client).await?;
         Ok((pod, client))

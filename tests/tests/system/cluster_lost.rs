@@ -11,7 +11,11 @@ use coffer_client::{
     proto::{ApiServer, ClusterSettings, CreateClusterRequest, KeySource, PodCheck, key_source::Source},
 };
 use coffer_secret::SecretString;
-use coffer_tests::{cluster::Cluster, wait};
+use coffer_tests::{
+    cluster::{Cluster, tokens},
+    memory, wait,
+};
+use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::vault::{ADMIN, Vault};
@@ -20,6 +24,8 @@ use crate::vault::{ADMIN, Vault};
 const NUMBER: u8 = 9;
 const NAME: &str = "real";
 const PATH: &str = "kv/lost/secret";
+/// Pods that the test makes: each gets a token of the kubelet's, and one of the test's.
+const PODS_MADE: usize = 5;
 /// How long anything may take that Kubernetes does.
 const PATIENCE: Duration = Duration::from_secs(120);
 const RIGHTS: &str = r#"
@@ -43,6 +49,7 @@ subjects: [{kind: ServiceAccount, name: vault, namespace: shop}]
 struct Followed {
     vault: Vault,
     cluster: Cluster,
+    _token: TempDir,
 }
 
 impl Drop for Followed {
@@ -53,7 +60,10 @@ impl Drop for Followed {
 
 impl Followed {
     async fn new() -> Result<Self> {
-        let followed = Self { vault: Vault::quiet().await?, cluster: Cluster::start(NUMBER)? };
+        // In memory, where a pod's token is: on the disk it would be found.
+        let token = memory::folder()?;
+        let token_file = token.path().join("token");
+        let followed = Self { vault: Vault::new().await?, cluster: Cluster::start(NUMBER)?, _token: token };
         let cluster = &followed.cluster;
         cluster.kubectl(["create", "namespace", "shop"])?;
         for account in ["vault", "api"] {
@@ -63,7 +73,6 @@ impl Followed {
         let config = |path: &str| {
             cluster.kubectl(["config", "view", "--raw", "--output", &format!("jsonpath={{.clusters[0].cluster.{path}}}")])
         };
-        let token_file = followed.vault.server.folder().join("token");
         fs::write(&token_file, cluster.kubectl(["-n", "shop", "create", "token", "vault"])?.trim())?;
         let settings = ClusterSettings {
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
@@ -95,10 +104,23 @@ impl Followed {
         let bound = ["--bound-object-kind", "Pod", "--bound-object-name", name, "--bound-object-uid", &uid];
         let token = ["-n", "shop", "create", "token", "api", "--audience", "coffer"];
         let token = SecretString::copied_from(self.cluster.kubectl(token.iter().chain(&bound))?.trim());
+        tokens::note(self.vault.server.canaries(), token.expose());
         let client = self.vault.stranger()?;
         client.login_workload("", NAME, &token).await?;
         lives(&client, name).await?;
         Ok(client)
+    }
+
+    /// Nothing that the vault or the cluster leaves has a token in it.
+    fn keeps_no_token(&self) -> Result<()> {
+        let canaries = self.vault.server.canaries();
+        self.cluster.note_tokens(canaries)?;
+        let mut search = canaries.search()?;
+        let tokens = self.cluster.search(&mut search, canaries)?;
+        ensure!(tokens.issued > 2 * PODS_MADE, "the API server has issued {} tokens only", tokens.issued);
+        let bytes = search.end()? + self.vault.server.search()?;
+        println!("searched {} MB for {} secrets; {tokens:?}", bytes / 1_000_000, canaries.count());
+        Ok(())
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -177,5 +199,6 @@ async fn an_api_server_that_was_gone_or_restored_from_a_backup_is_followed_again
     lives(&dies_later, "dies-later").await?;
     followed.delete("dies-later")?;
     println!("restored: the session ended {:?} after its pod", ends(&dies_later, "dies-later").await?);
-    lives(&living, "living").await
+    lives(&living, "living").await?;
+    followed.keeps_no_token()
 }

@@ -1,6 +1,7 @@
 //! The main job on a real Kubernetes, with the manifests of `examples/` as they are.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use coffer_client::{Client, Identity, Options};
 use coffer_secret::SecretString;
 use coffer_tests::{
-    cluster::Cluster,
+    cluster::{Cluster, tokens},
     command::Coffer,
     leaks::Canaries,
     programs::Programs,
@@ -32,6 +33,8 @@ struct Deployed {
     shares: Vec<String>,
     /// What nobody but its owner may find anywhere.
     canaries: Canaries,
+    /// Logs of pods, most of which are gone: of which, and what was in them.
+    logs: RefCell<Vec<(String, String)>>,
     ca: PathBuf,
     url: String,
 }
@@ -74,6 +77,7 @@ impl Deployed {
             officer: Coffer::new(programs)?,
             shares,
             canaries,
+            logs: RefCell::default(),
             ca,
             url: format!("https://{service}:8200"),
         };
@@ -119,21 +123,45 @@ impl Deployed {
         self.cluster.kubectl(["-n", "shop", "exec", pod, "-c", "app", "--"].iter().chain(command))
     }
 
-    /// A client with a session of the pod's: whoever has its token can have one.
-    async fn session_of(&self, pod: &str) -> Result<Client> {
-        let uid = self.cluster.kubectl(["-n", "shop", "get", "pod", pod, "-o", "jsonpath={.metadata.uid}"])?;
+    /// A client with a session of the pod's, by a cluster's name: whoever has its token can have one.
+    async fn session_of(&self, pod: &str, registered: &str) -> Result<Client> {
+        let uid = self.uid("shop", pod)?;
         let bound = ["--bound-object-kind", "Pod", "--bound-object-name", pod, "--bound-object-uid", &uid];
         let token = ["-n", "shop", "create", "token", "api", "--audience", "coffer"];
         let token = self.cluster.kubectl(token.iter().chain(&bound))?;
+        tokens::note(&self.canaries, token.trim());
         let mut options = Options::new(self.url.clone(), Identity::generate()?);
         options.ca = Some(self.ca.clone());
         options.server_name = Some("coffer.coffer.svc".to_owned());
         let client = Client::connect(options)?;
-        client.login_workload("", "prod", &SecretString::copied_from(token.trim())).await?;
+        client.login_workload("", registered, &SecretString::copied_from(token.trim())).await?;
         if let Some(token) = client.session_token() {
             self.canaries.add("a session's token", token.expose());
         }
         Ok(client)
+    }
+
+    fn uid(&self, namespace: &str, pod: &str) -> Result<String> {
+        self.cluster.kubectl(["-n", namespace, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}"])
+    }
+
+    /// Ends a pod at once; its log is kept.
+    fn delete(&self, namespace: &str, pod: &str) -> Result<()> {
+        self.keep_log(namespace, pod)?;
+        self.cluster.kubectl(["-n", namespace, "delete", "pod", pod, "--grace-period=0", "--force"]).map(drop)
+    }
+
+    /// Keeps what a pod has said: each container that has begun.
+    fn keep_log(&self, namespace: &str, pod: &str) -> Result<()> {
+        let names = "jsonpath={.spec.initContainers[*].name} {.spec.containers[*].name}";
+        let (names, mut log) = (self.cluster.kubectl(["-n", namespace, "get", "pod", pod, "-o", names])?, String::new());
+        for container in names.split_whitespace() {
+            let output = self.cluster.try_kubectl(["-n", namespace, "logs", pod, "-c", container])?;
+            log.push_str(&String::from_utf8_lossy(&output.stdout));
+        }
+        ensure!(!log.is_empty(), "{pod} has no log");
+        self.logs.borrow_mut().push((pod.to_owned(), log));
+        Ok(())
     }
 
     /// Waits until the agent's log of a pod that may not start says why.
@@ -190,7 +218,7 @@ async fn a_pod_reads_its_secret_from_memory_and_loses_it_with_its_life() -> Resu
         ensure!(!log.contains(&first), "the log has the secret in it");
         let phase = cluster.kubectl(["-n", "shop", "get", "pod", pod, "-o", "jsonpath={.status.phase}"])?;
         ensure!(phase == "Pending", "{pod} is {phase}");
-        cluster.kubectl(["-n", "shop", "delete", "pod", pod, "--grace-period=0", "--force"])?;
+        deployed.delete("shop", pod)?;
     }
 
     // With it both do: the file is in memory, for the application alone.
@@ -210,11 +238,12 @@ async fn a_pod_reads_its_secret_from_memory_and_loses_it_with_its_life() -> Resu
     changes_follow(&deployed)?;
     sessions_end_with_the_pod(&deployed).await?;
     a_restart_keeps_the_data(&deployed)?;
+    tokens_are_reviewed(&deployed).await?;
     nothing_is_left_in_the_cluster(&deployed)
 }
 
 fn changes_follow(deployed: &Deployed) -> Result<()> {
-    let uid = deployed.cluster.kubectl(["-n", "shop", "get", "pod", "api", "-o", "jsonpath={.metadata.uid}"])?;
+    let uid = deployed.uid("shop", "api")?;
     // Read on the node: `kubectl exec` alone takes a good part of a second.
     let file = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/secrets/password");
     let mut times = Vec::new();
@@ -235,9 +264,9 @@ fn changes_follow(deployed: &Deployed) -> Result<()> {
 }
 
 async fn sessions_end_with_the_pod(deployed: &Deployed) -> Result<()> {
-    let client = deployed.session_of("api").await?;
+    let client = deployed.session_of("api", "prod").await?;
     client.kv_get(SECRET, 0).await?;
-    deployed.cluster.kubectl(["-n", "shop", "delete", "pod", "api", "--grace-period=0", "--force"])?;
+    deployed.delete("shop", "api")?;
     let deleted = Instant::now();
     let reason = loop {
         match client.kv_get(SECRET, 0).await {
@@ -253,8 +282,11 @@ async fn sessions_end_with_the_pod(deployed: &Deployed) -> Result<()> {
 
 fn a_restart_keeps_the_data(deployed: &Deployed) -> Result<()> {
     let cluster = &deployed.cluster;
-    let uid = || cluster.kubectl(["-n", "coffer", "get", "pod", "coffer-0", "-o", "jsonpath={.metadata.uid}"]);
-    let before = uid()?;
+    let before = deployed.uid("coffer", "coffer-0")?;
+    deployed.keep_log("coffer", "coffer-0")?;
+    // From here on server and agents say all that they can.
+    let settings = fs::read_to_string(example("server/server.yaml"))?;
+    cluster.apply(&replaced(&settings, "level = \"info\"", "level = \"trace\"")?)?;
     cluster.kubectl(["-n", "coffer", "delete", "pod", "coffer-0"])?;
     wait::until(POD_PATIENCE, "the server's pod to run again", || {
         let path = "jsonpath={.metadata.uid} {.status.containerStatuses[0].state}";
@@ -267,21 +299,67 @@ fn a_restart_keeps_the_data(deployed: &Deployed) -> Result<()> {
         Ok((status.status.code() == Some(5)).then_some(()))
     })?;
     deployed.unseal()?;
-    // The pod that was left has its files all along; a new one gets them from the store as it was.
-    applied(cluster, "pod/sidecar.yaml")?;
-    deployed.ready("api")
+    // New pods get their files from the store as it was.
+    deployed.delete("shop", "api-init")?;
+    for (file, pod, mode) in [("pod/init.yaml", "api-init", "init"), ("pod/sidecar.yaml", "api", "sidecar")] {
+        let (as_it_is, talks) = (format!("args: [{mode}, "), format!("args: [{mode}, --log-level, trace, "));
+        cluster.apply(&replaced(&fs::read_to_string(example(file))?, &as_it_is, &talks)?)?;
+        deployed.ready(pod)?;
+    }
+    Ok(())
+}
+
+fn replaced(text: &str, old: &str, new: &str) -> Result<String> {
+    ensure!(text.matches(old).count() == 1, "{old:?} is not there once");
+    Ok(text.replace(old, new))
+}
+
+/// A login of which the API server is asked, and one of which it is not.
+async fn tokens_are_reviewed(deployed: &Deployed) -> Result<()> {
+    let issuer = "https://kubernetes.default.svc.cluster.local";
+    let create = ["cluster", "create", "reviewed", "--issuer", issuer, "--api-server", "--pod-check", "token-review"];
+    deployed.admin.ok(create)?;
+    deployed.session_of("api", "reviewed").await?;
+    deployed.session_of("api", "prod").await.map(drop)
+}
+
+/// The token of each pod is in memory, and among those that are looked for.
+fn tokens_of_pods_are_in_memory(deployed: &Deployed) -> Result<()> {
+    let cluster = &deployed.cluster;
+    for (namespace, pod) in [("coffer", "coffer-0"), ("shop", "api"), ("shop", "api-init")] {
+        let volumes = format!("/var/lib/kubelet/pods/{}/volumes/kubernetes.io~projected", deployed.uid(namespace, pod)?);
+        let files = cluster.on_node(&["find", &volumes, "-name", "token", "-type", "f"])?;
+        ensure!(files.lines().count() == 1, "{pod} has other tokens than one: {files}");
+        for file in files.lines() {
+            let filesystem = cluster.on_node(&["stat", "-f", "-c", "%T", file])?;
+            ensure!(filesystem.trim() == "tmpfs", "{file} is on {filesystem}");
+            ensure!(deployed.canaries.has(cluster.on_node(&["cat", file])?), "the token of {pod} is not looked for");
+        }
+    }
+    Ok(())
 }
 
 /// No secret is in anything that Kubernetes knows, or in what it keeps on disks: objects, requests, etcd, logs, images.
 fn nothing_is_left_in_the_cluster(deployed: &Deployed) -> Result<()> {
-    let (begin, mut search) = (Instant::now(), deployed.canaries.search()?);
-    for pod in ["coffer/coffer-0", "shop/api", "shop/api-init"] {
-        let (namespace, name) = pod.split_once('/').context("a pod is in a namespace")?;
-        let log = deployed.cluster.kubectl(["-n", namespace, "logs", name, "--all-containers"])?;
-        search.text(&format!("the log of {pod}"), log)?;
+    let begin = Instant::now();
+    deployed.cluster.note_tokens(&deployed.canaries)?;
+    tokens_of_pods_are_in_memory(deployed)?;
+    let mut search = deployed.canaries.search()?;
+    for (namespace, pod) in [("coffer", "coffer-0"), ("shop", "api"), ("shop", "api-init")] {
+        deployed.keep_log(namespace, pod)?;
     }
-    deployed.cluster.search(&mut search)?;
+    let mut talkative = 0;
+    for (pod, log) in deployed.logs.borrow().iter() {
+        let place = format!("a log of {pod}");
+        search.text(&place, format!("{log}\n{}", search.control()))?;
+        search.take_control(&place)?;
+        talkative += usize::from(log.contains("TRACE"));
+    }
+    ensure!(talkative == 3, "{talkative} pods have said all that they can");
+    let tokens = deployed.cluster.search(&mut search, &deployed.canaries)?;
+    // What must be in the API server's log was seen there: one for each pod at least, and what was reviewed.
+    ensure!(tokens.issued >= 3 && tokens.reviewed >= 1, "the API server's log has {tokens:?}");
     let (bytes, secrets) = (search.end()?, deployed.canaries.count());
-    println!("searched {} MB for {secrets} secrets in {:?}", bytes / 1_000_000, begin.elapsed());
+    println!("searched {} MB for {secrets} secrets in {:?}; {tokens:?}", bytes / 1_000_000, begin.elapsed());
     Ok(())
 }

@@ -12,6 +12,7 @@ use coffer_client::{
 };
 use coffer_secret::SecretString;
 use coffer_tests::{
+    cluster::tokens,
     issuer::{Issuer, Pod},
     programs::Programs,
     server::Server,
@@ -139,11 +140,17 @@ impl Vault {
     /// A pod's client, logged in with a token of [`Vault::issuer`].
     pub(crate) async fn workload(&self, pod: &Pod) -> Result<Client> {
         let client = self.stranger()?;
-        let token = SecretString::from(self.issuer.token(pod, TOKEN_LIFETIME)?);
-        self.server.canaries().add("a service-account token", token.expose());
+        let token = SecretString::from(self.token(pod, TOKEN_LIFETIME)?);
         client.login_workload("", CLUSTER, &token).await?;
         self.note_session(&client);
         Ok(client)
+    }
+
+    /// A token of [`Vault::issuer`].
+    pub(crate) fn token(&self, pod: &Pod, lifetime: Duration) -> Result<String> {
+        let token = self.issuer.token(pod, lifetime)?;
+        tokens::note(self.server.canaries(), &token);
+        Ok(token)
     }
 
     fn note_session(&self, client: &Client) {

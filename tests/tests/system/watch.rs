@@ -274,7 +274,7 @@ async fn end_of(mut watch: Watch) -> Result<Duration> {
 async fn a_watch_ends_when_the_session_expires_and_not_at_the_next_event() -> Result<()> {
     let vault = vault(&["reader"]).await?;
     let client = vault.stranger()?;
-    let token = vault.issuer.token(&Pod::new("shop", "reader")?, Duration::from_secs(5))?;
+    let token = vault.token(&Pod::new("shop", "reader")?, Duration::from_secs(5))?;
     client.login_workload("", CLUSTER, &SecretString::from(token)).await?;
     let mut watch = Watch::begin(&client, &[FIRST], "").await?;
     watch.together().await?;

@@ -64,14 +64,16 @@ struct World {
 pub(crate) struct Fake {
     address: SocketAddr,
     ca: String,
+    /// Who does not show this token is sent away.
+    token: String,
     world: Arc<Mutex<World>>,
     /// Counts what happened; watches look then.
     happened: Arc<watch::Sender<u64>>,
 }
 
 impl Fake {
-    /// A cluster that has seen much already.
-    pub(crate) async fn start() -> Result<Self> {
+    /// A cluster that has seen much already, and answers who has this token.
+    pub(crate) async fn start(token: String) -> Result<Self> {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -83,6 +85,7 @@ impl Fake {
         let fake = Self {
             address: listener.local_addr()?,
             ca: made.cert.pem(),
+            token,
             world: Arc::new(Mutex::new(World { cluster, lists: Answer::Right, watches: Answer::Right, answered: 0 })),
             happened: Arc::new(watch::Sender::new(0)),
         };
@@ -178,6 +181,7 @@ impl Fake {
             }
             let head = String::from_utf8(request)?;
             let path = head.split(' ').nth(1).context("a path")?;
+            anyhow::ensure!(head.contains(&format!("Bearer {}\r\n", self.token)), "it is nobody");
             if head.starts_with("POST ") || !self.respond(&mut stream, path).await? {
                 // Reviews are answered by nobody: what is known of pods has to do.
                 return Ok(());

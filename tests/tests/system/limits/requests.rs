@@ -31,7 +31,7 @@ async fn logged_in(vault: &Vault, from: Ipv4Addr, values: &[(u16, u32)]) -> Resu
     let mut options = Options::new(vault.server.url()?, identity.clone());
     options.ca = Some(vault.server.ca());
     let client = Client::connect(options)?;
-    let token = SecretString::from(vault.issuer.token(&Pod::new("shop", "reader")?, TOKEN_LIFETIME)?);
+    let token = SecretString::from(vault.token(&Pod::new("shop", "reader")?, TOKEN_LIFETIME)?);
     client.login_workload("", CLUSTER, &token).await?;
     let session = client.session_token().context("a session")?;
     let way = Way::new(vault.server.address()?, &vault.server.ca(), Some(identity.to_pem().expose()))?;

@@ -9,7 +9,10 @@ use coffer_client::{
     },
 };
 use coffer_secret::SecretString;
-use coffer_tests::issuer::{Issuer, Pod};
+use coffer_tests::{
+    cluster::tokens,
+    issuer::{Issuer, Pod},
+};
 
 use crate::vault::{ADMIN, AUDITOR, OFFICER, PASSWORD, TOKEN_LIFETIME, Vault};
 
@@ -86,6 +89,7 @@ impl Taken {
             assert_eq!(refused.err().context(name)?.reason(), "LOGIN_REFUSED", "{name}");
         }
         let token = SecretString::from(self.twin.token(&Pod::new("shop", "api")?, TOKEN_LIFETIME)?);
+        tokens::note(vault.server.canaries(), token.expose());
         for cluster in ["twin", ""] {
             let refused = vault.stranger()?.login_workload("", cluster, &token).await;
             assert_eq!(refused.err().context("a cluster that is gone")?.reason(), "LOGIN_REFUSED");
