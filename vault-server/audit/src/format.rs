@@ -20,9 +20,13 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Bytes in a signed checkpoint, at most.
 pub const NOTE_BYTES_MAX: usize = 4_096;
+/// Bytes in the file that says how the log was closed: enough for some 4,000 segments. A longer one is neither written nor read.
+pub const CLOSED_BYTES_MAX: usize = 16 << 20;
 
 /// The file with the signed checkpoints.
 pub(crate) const CHECKPOINTS_FILE: &str = "checkpoints";
+/// The file that says how the log was closed.
+pub(crate) const CLOSED_FILE: &str = "closed";
 /// The file that a writer holds locked.
 pub(crate) const LOCK_FILE: &str = "lock";
 /// What a file is called until it has its first line.

@@ -26,6 +26,7 @@ use crate::{
     scan::{Torn, notes::Signed},
 };
 
+mod closed;
 mod open;
 mod state;
 mod writer;
@@ -123,6 +124,8 @@ fn is_disk_full(error: &io::Error) -> bool {
 pub struct Opened {
     /// How many entries there are.
     pub size: u64,
+    /// How many of them were not read: no file of the log was touched since it was closed with them.
+    pub unread: u64,
     /// The root of their tree.
     pub root: Hash,
     /// The newest checkpoint. Entries behind it are there, but nothing signed says so.
@@ -195,8 +198,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log, or begins it, and checks every entry and checkpoint. The end of a file that a loss of power tore
-    /// is cut off and reported; anything else that is wrong is refused. Blocks; reads the whole log.
+    /// Opens the log, or begins it, and checks every entry and checkpoint: all but those that it had when it was closed,
+    /// where no file of it was touched since. The end of a file that a loss of power tore is cut off and reported; anything
+    /// else that is wrong is refused. Blocks; reads the whole log unless it was closed well.
     ///
     /// The key must be the node's own for all its epochs.
     ///
@@ -320,6 +324,9 @@ impl Log {
     pub fn root_at(&self, size: u64) -> Result<Option<Hash>, LogError> {
         if size > self.size() {
             return Ok(None);
+        }
+        if let Some(signed) = self.shared.last_checkpoint().filter(|last| last.checkpoint.size == size) {
+            return Ok(Some(signed.checkpoint.root));
         }
         let Some((path, mut tree)) = self.shared.segment_before(size) else {
             return Ok(None);

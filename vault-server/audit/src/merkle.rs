@@ -89,6 +89,17 @@ impl Tree {
         Self { size: 0, peaks: Vec::new() }
     }
 
+    /// The tree of this size that is made of complete trees with these roots, the largest first; nothing where that is
+    /// another number of trees.
+    pub(crate) fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == usize::try_from(size.count_ones()).ok()?).then_some(Self { size, peaks })
+    }
+
+    /// Roots of the complete trees it is made of, the largest first.
+    pub(crate) fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// How many leaves there are.
     #[must_use]
     pub const fn size(&self) -> u64 {

@@ -87,7 +87,7 @@ pub(crate) fn scan(dir: &Path, expected: &Expected<'_>, visit: &mut dyn Visit) -
 }
 
 /// The segments in this folder, in order.
-fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, VerifyError> {
+pub(crate) fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, VerifyError> {
     let unreadable = |error: io::Error| Problem::Read(error).of(dir);
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {

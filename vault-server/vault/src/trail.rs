@@ -250,6 +250,7 @@ pub(crate) async fn open(
         _ if error.is_disk_full() => Failure::disk_full(),
         failure => failure,
     })?;
+    tracing::info!(entries = opened.size, unread = opened.unread, "the audit log is open");
     if opened.truncated_tail.is_some() || opened.truncated_checkpoint.is_some() {
         tracing::warn!("the end of the audit log, torn by a stop, was cut off: nothing of it had been answered");
     }

@@ -13,13 +13,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
     Log, LogConfig, LogError, Opened, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX,
+    closed::{self, Reopened},
     state::{Contents, Shared},
     writer::{Place, Writer},
 };
 use crate::{
     files::Files,
     format::{CHECKPOINTS_FILE, LOCK_FILE, checkpoints_header, epoch_dir, epoch_of, segment_first},
-    scan::{Expected, scan},
+    merkle::Tree,
+    scan::{Expected, Torn, scan},
 };
 
 pub(super) fn open(config: LogConfig, key: SigningKey, files: Box<dyn Files>) -> Result<(Log, Opened), LogError> {
@@ -39,31 +41,36 @@ pub(super) fn open(config: LogConfig, key: SigningKey, files: Box<dyn Files>) ->
         begin(&place, &dir, &checkpoints_header(&place.origin, &verifier))?;
     }
 
-    let mut contents = Contents::default();
-    let expected = Expected { origin: Some(&place.origin), public: Some(key.public_key()), known: None };
-    let scanned = scan(&place.dir, &expected, &mut contents)?;
-    let last_checkpoint = scanned.notes.last.clone();
-    contents.last_checkpoint.clone_from(&last_checkpoint);
+    let (found, unread) = match closed::read(&place.dir, &verifier).map(Found::from) {
+        Some(found) => {
+            let unread = found.tree.size();
+            (found, unread)
+        }
+        None => (read_all(&place, &key)?, 0),
+    };
+    let Found { mut contents, tree, end, checkpoints, truncated_tail, truncated_checkpoint } = found;
     let opened = Opened {
-        size: scanned.tree.size(),
-        root: scanned.tree.root(),
-        last_checkpoint,
-        truncated_tail: scanned.torn,
-        truncated_checkpoint: scanned.notes.torn,
+        size: tree.size(),
+        unread,
+        root: tree.root(),
+        last_checkpoint: contents.last_checkpoint.clone(),
+        truncated_tail,
+        truncated_checkpoint,
     };
 
     // What a killed process wrote may be in memory alone: it counts from here on, so it must be durable.
-    let mut checkpoints = place.files.open(&scanned.notes.path, scanned.notes.whole).map_err(at(&scanned.notes.path))?;
-    checkpoints.sync().map_err(at(&scanned.notes.path))?;
-    let segment = match scanned.end {
+    let path = place.dir.join(CHECKPOINTS_FILE);
+    let mut checkpoints = place.files.open(&path, checkpoints).map_err(at(&path))?;
+    checkpoints.sync().map_err(at(&path))?;
+    let segment = match end {
         Some((path, whole)) => {
             let mut file = place.files.open(&path, whole).map_err(at(&path))?;
             file.sync().map_err(at(&path))?;
             (file, whole)
         }
         None => {
-            let (path, file, bytes) = place.begin_segment(&scanned.tree).map_err(at(&place.dir))?;
-            contents.begin_segment(&path, &scanned.tree);
+            let (path, file, bytes) = place.begin_segment(&tree).map_err(at(&place.dir))?;
+            contents.begin_segment(&path, &tree);
             (file, bytes)
         }
     };
@@ -75,7 +82,7 @@ pub(super) fn open(config: LogConfig, key: SigningKey, files: Box<dyn Files>) ->
     let writer = Writer {
         place,
         key,
-        tree: scanned.tree,
+        tree,
         segment: segment.0,
         written: segment.1,
         segment_bytes,
@@ -83,13 +90,48 @@ pub(super) fn open(config: LogConfig, key: SigningKey, files: Box<dyn Files>) ->
         shared: Arc::clone(&shared),
         size: publish,
         served: 0,
-        _lock: lock,
+        lock,
     };
     let thread = thread::Builder::new().name("audit-log".into());
     // Nobody waits for the thread: it ends when the log is closed or dropped.
     drop(thread.spawn(move || writer.run(queue)).map_err(at(&dir))?);
     let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
     Ok((Log { shared, commands, queue_bytes, size, key: verifier }, opened))
+}
+
+/// What there is of a log that is opened.
+struct Found {
+    contents: Contents,
+    tree: Tree,
+    /// The last segment, and how many of its bytes are whole.
+    end: Option<(PathBuf, u64)>,
+    /// How many bytes of the file with the checkpoints are whole.
+    checkpoints: u64,
+    truncated_tail: Option<Torn>,
+    truncated_checkpoint: Option<Torn>,
+}
+
+impl From<Reopened> for Found {
+    fn from(reopened: Reopened) -> Self {
+        let Reopened { contents, tree, end, checkpoints } = reopened;
+        Self { contents, tree, end: Some(end), checkpoints, truncated_tail: None, truncated_checkpoint: None }
+    }
+}
+
+/// Reads and checks the whole log.
+fn read_all(place: &Place, key: &SigningKey) -> Result<Found, LogError> {
+    let mut contents = Contents::default();
+    let expected = Expected { origin: Some(&place.origin), public: Some(key.public_key()), known: None };
+    let scanned = scan(&place.dir, &expected, &mut contents)?;
+    contents.last_checkpoint = scanned.notes.last;
+    Ok(Found {
+        contents,
+        tree: scanned.tree,
+        end: scanned.end,
+        checkpoints: scanned.notes.whole,
+        truncated_tail: scanned.torn,
+        truncated_checkpoint: scanned.notes.torn,
+    })
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> LogError {

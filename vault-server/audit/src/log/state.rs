@@ -40,11 +40,12 @@ impl Mark {
 }
 
 #[derive(Debug)]
-struct Segment {
-    path: PathBuf,
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
     /// The tree of the entries before it.
-    before: Tree,
-    marks: Vec<Mark>,
+    pub(super) before: Tree,
+    /// One every [`MARK_EVERY`] entries.
+    pub(super) marks: Vec<Mark>,
 }
 
 /// What there is of the log: grows with the number of segments, and by 16 bytes every [`MARK_EVERY`] entries.
@@ -68,6 +69,29 @@ impl Contents {
         {
             segment.marks.push(Mark { index, offset });
         }
+        self.add_recent(id);
+    }
+
+    /// Gives the newest segment all its marks.
+    pub(super) fn mark_all(&mut self, offsets: &[u64]) {
+        if let Some(segment) = self.segments.last_mut() {
+            let first = segment.before.size();
+            let mark = |(number, offset): (u64, &u64)| Mark { index: first + number * MARK_EVERY, offset: *offset };
+            segment.marks = (0..).zip(offsets).map(mark).collect();
+        }
+    }
+
+    /// The segments, in order.
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The ids of the newest records, the oldest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = &RequestId> {
+        self.recent.iter()
+    }
+
+    pub(super) fn add_recent(&mut self, id: RequestId) {
         if self.recent.len() == RECENT_ENTRIES
             && let Some(oldest) = self.recent.pop_front()
             && let Some(times) = self.known.get_mut(&oldest)

@@ -13,7 +13,7 @@ use coffer_core::id::RequestId;
 use coffer_crypto::sign::SigningKey;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::{LogError, Receipt, state::Shared};
+use super::{LogError, Receipt, closed, state::Shared};
 use crate::{
     checkpoint::{Checkpoint, Origin},
     files::{AppendFile, Files},
@@ -147,7 +147,7 @@ pub(super) struct Writer {
     /// How many callers the last sync served: those are likely to come again.
     pub(super) served: usize,
     /// Held as long as the writer is there.
-    pub(super) _lock: File,
+    pub(super) lock: File,
 }
 
 impl Writer {
@@ -159,6 +159,7 @@ impl Writer {
             next = match command {
                 Command::Close { reply } => {
                     self.sync(&mut batch);
+                    self.note_closed();
                     drop(self);
                     answer(reply, ());
                     return;
@@ -320,6 +321,16 @@ impl Writer {
         let signed = Signed { checkpoint, note };
         self.shared.contents().last_checkpoint = Some(signed.clone());
         Ok(signed)
+    }
+
+    /// Leaves behind what makes the next opening short. Where that cannot be, the next one reads everything.
+    fn note_closed(&self) {
+        if self.shared.check().is_err() {
+            return;
+        }
+        if let Err(error) = closed::write(&self.place, &self.lock, &self.shared.contents(), &self.tree, &self.key) {
+            tracing::warn!(%error, "how the audit log was closed cannot be noted: the next start reads all of it");
+        }
     }
 
     fn fail(&self, error: &io::Error) -> LogError {

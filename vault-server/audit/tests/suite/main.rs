@@ -1,6 +1,8 @@
 //! The audit log from outside: what is recorded, what survives, what is noticed.
 
 #[cfg(test)]
+mod closed;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod golden;

@@ -89,14 +89,14 @@ pub(crate) fn entries(log: &Log) -> Vec<Entry> {
     }
 }
 
-/// Every file below a folder, in order, without the lock.
+/// Every file of the logs below a folder, in order: without the lock, and what is left behind when a log is closed.
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if path.file_name().unwrap() != "lock" {
+        } else if !["lock", "closed"].contains(&path.file_name().unwrap().to_str().unwrap()) {
             found.push(path);
         }
     }
