@@ -1,7 +1,7 @@
 //! Measures what a server and its agents do together. docs/performance.md says how to run it, and what came of it.
 //!
 //! `cargo run -p coffer-tests --example measure -- push [AGENTS [ROTATIONS]]`, `-- start AGENT [STARTS]`,
-//! `-- pressure [SECONDS [IDLE]]` or `-- size [SECRETS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
+//! `-- pressure [SECONDS [IDLE]]`, `-- size [SECRETS]`, `-- grants [GRANTS [READS]]` or `-- command [STARTS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
 
 #![expect(
     clippy::print_stdout,
@@ -9,6 +9,8 @@
     reason = "this prints what it measured, and ends where anything is wrong"
 )]
 
+mod command;
+mod grants;
 mod pressure;
 mod push;
 mod size;
@@ -31,6 +33,11 @@ fn main() -> Result<()> {
         }
         Some("pressure") => pressure::run(number(1, 10)?.try_into()?, number(2, 2_000)?),
         Some("size") => LocalSet::new().block_on(&Runtime::new()?, size::run(number(1, 100_000)?)),
-        _ => bail!("push [AGENTS [ROTATIONS]], start AGENT [STARTS], pressure [SECONDS [IDLE]] or size [SECRETS]"),
+        Some("grants") => LocalSet::new().block_on(&Runtime::new()?, grants::run(number(1, 10_000)?, number(2, 50_000)?)),
+        Some("command") => Runtime::new()?.block_on(command::run(number(1, 20)?)),
+        _ => bail!(
+            "push [AGENTS [ROTATIONS]], start AGENT [STARTS], pressure [SECONDS [IDLE]], size [SECRETS], grants [GRANTS [READS]] \
+             or command [STARTS]"
+        ),
     }
 }

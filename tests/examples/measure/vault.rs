@@ -36,6 +36,7 @@ pub(crate) struct Vault {
     issuer: Issuer,
     share: String,
     admin: Client,
+    officer: Client,
     rotation: usize,
 }
 
@@ -68,14 +69,21 @@ impl Vault {
         let cluster =
             CreateClusterRequest { name: "test".to_owned(), settings: Some(settings), ..CreateClusterRequest::default() };
         admin.clusters().create_cluster(cluster).await?;
-        let grant = CreateGrantRequest {
-            actions: vec!["read".to_owned(), "write".to_owned()],
-            path: "kv/measure/**".to_owned(),
-            principal: "k8s:test/measure/reader".to_owned(),
+        let vault = Self { server, issuer, share, admin, officer, rotation: 0 };
+        vault.grant("reader", &["read", "write"], "kv/measure/**").await?;
+        Ok(vault)
+    }
+
+    /// Has the pods of a service account do something.
+    pub(crate) async fn grant(&self, account: &str, actions: &[&str], path: &str) -> Result<()> {
+        let request = CreateGrantRequest {
+            actions: actions.iter().map(ToString::to_string).collect(),
+            path: path.to_owned(),
+            principal: format!("k8s:test/measure/{account}"),
             ..CreateGrantRequest::default()
         };
-        officer.grants().create_grant(grant).await?;
-        Ok(Self { server, issuer, share, admin, rotation: 0 })
+        self.officer.grants().create_grant(request).await?;
+        Ok(())
     }
 
     /// Stops the server well, and starts it again.
@@ -109,14 +117,29 @@ impl Vault {
 
     /// A pod's client, logged in.
     pub(crate) async fn reader(&self) -> Result<Client> {
-        let client = connect(&self.server)?;
-        client.login_workload("", "test", &SecretString::from(self.token()?)).await?;
+        let client = self.stranger()?;
+        self.log_in(&client, "reader").await?;
         Ok(client)
     }
 
+    /// A client that is not logged in.
+    pub(crate) fn stranger(&self) -> Result<Client> {
+        connect(&self.server)
+    }
+
+    /// Logs a client in as a pod of this service account; gives the session's token.
+    pub(crate) async fn log_in(&self, client: &Client, account: &str) -> Result<SecretString> {
+        client.login_workload("", "test", &SecretString::from(self.token_of(account)?)).await?;
+        client.session_token().context("a session")
+    }
+
     /// The service-account token of a pod that may read.
-    fn token(&self) -> Result<String> {
-        self.issuer.token(&issuer::Pod::new("measure", "reader")?, Duration::from_secs(3_600))
+    pub(crate) fn token(&self) -> Result<String> {
+        self.token_of("reader")
+    }
+
+    fn token_of(&self, account: &str) -> Result<String> {
+        self.issuer.token(&issuer::Pod::new("measure", account)?, Duration::from_secs(3_600))
     }
 }
 
