@@ -2,13 +2,15 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 15] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
+    "coffer/v1/database.proto",
     "coffer/v1/grant.proto",
     "coffer/v1/keys.proto",
     "coffer/v1/kv.proto",
+    "coffer/v1/lease.proto",
     "coffer/v1/mount.proto",
     "coffer/v1/operator.proto",
     "coffer/v1/policy.proto",
@@ -19,7 +21,7 @@ const FILES: [&str; 13] = [
 ];
 
 /// Messages with a field that opens something: their `Debug` is written by hand, in `src/redacted.rs`.
-const SECRET_MESSAGES: [&str; 16] = [
+const SECRET_MESSAGES: [&str; 18] = [
     "coffer.v1.InitRequest",
     "coffer.v1.InitResponse",
     "coffer.v1.UnsealRequest",
@@ -36,6 +38,8 @@ const SECRET_MESSAGES: [&str; 16] = [
     "coffer.v1.SetPasswordRequest",
     "coffer.v1.GetSecretResponse",
     "coffer.v1.PutSecretRequest",
+    "coffer.v1.IssueCredentialResponse",
+    "coffer.v1.PutConnectionRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -187,6 +187,13 @@ pub const ADVICE: &[Advice] = &[
         "the server, not this machine, must reach the URL and believe its certificate",
         "check URL and CA, or give the keys themselves: --jwks @FILE",
     ),
+    advice(
+        "TARGET_UNAVAILABLE",
+        Exit::Unavailable,
+        "the server, not this machine, must reach the database; what was begun there is undone",
+        "try again; coffer database connection get NAME shows how it is reached",
+    ),
+    advice("TARGET_REFUSED", Exit::Failed, "", "coffer database role check NAME tries a role; the database's own log says more"),
     advice("BUSY", Exit::Unavailable, "", "wait a moment and try again"),
     advice(
         "UNAVAILABLE",

@@ -208,6 +208,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Kv(commands::kv::Kv),
     Run(commands::run::Run),
+    Issue(commands::lease::Issue),
+    #[command(subcommand)]
+    Lease(commands::lease::Lease),
+    #[command(subcommand)]
+    Database(commands::database::Database),
     #[command(subcommand)]
     Mount(commands::mount::Mount),
     Grant(commands::grant::Grant),

@@ -3,12 +3,14 @@
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod context;
+pub(crate) mod database;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod grant;
 pub(crate) mod help;
 pub(crate) mod identity;
 pub(crate) mod kv;
+pub(crate) mod lease;
 pub(crate) mod login;
 pub(crate) mod mount;
 pub(crate) mod operator;

@@ -10,11 +10,12 @@ use std::{
 use coffer_proto::v1;
 use coffer_proto::v1::{
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
-    cluster_service_client::ClusterServiceClient, grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
-    kv_service_client::KvServiceClient, mount_service_client::MountServiceClient, operator_service_client::OperatorServiceClient,
-    policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
-    snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
-    watch_service_client::WatchServiceClient,
+    cluster_service_client::ClusterServiceClient, database_service_client::DatabaseServiceClient,
+    grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient, kv_service_client::KvServiceClient,
+    lease_service_client::LeaseServiceClient, mount_service_client::MountServiceClient,
+    operator_service_client::OperatorServiceClient, policy_service_client::PolicyServiceClient,
+    session_service_client::SessionServiceClient, snapshot_service_client::SnapshotServiceClient,
+    system_service_client::SystemServiceClient, watch_service_client::WatchServiceClient,
 };
 use coffer_secret::SecretString;
 use http::Uri;
@@ -273,6 +274,10 @@ impl Client {
         keys: KeyServiceClient;
         /// Secrets.
         kv: KvServiceClient;
+        /// Databases: connections and roles.
+        databases: DatabaseServiceClient;
+        /// Credentials and their leases.
+        leases: LeaseServiceClient;
         /// Mounts.
         mounts: MountServiceClient;
         /// Operators.

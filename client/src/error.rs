@@ -222,7 +222,9 @@ impl From<Status> for Error {
             "CONFLICT" | "ALREADY_EXISTS" | "ALREADY_INITIALISED" | "IDEMPOTENCY_MISMATCH" | "NONCE_MISMATCH" | "LAST_ADMIN" => {
                 Self::Conflict(detail)
             }
-            "UNAVAILABLE" | "DISK_FULL" | "BUSY" | "LOGIN_BUSY" | "KEYS_UNREACHABLE" => Self::Unavailable(detail),
+            "UNAVAILABLE" | "DISK_FULL" | "BUSY" | "LOGIN_BUSY" | "KEYS_UNREACHABLE" | "TARGET_UNAVAILABLE" => {
+                Self::Unavailable(detail)
+            }
             "CORRUPT" | "INTERNAL" => Self::Server(detail),
             _ => by_code(status.code(), detail),
         }

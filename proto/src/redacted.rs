@@ -29,4 +29,6 @@ redacted!(
     SetPasswordRequest,
     GetSecretResponse,
     PutSecretRequest,
+    IssueCredentialResponse,
+    PutConnectionRequest,
 );

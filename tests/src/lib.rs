@@ -12,6 +12,7 @@ pub mod command;
 pub mod issuer;
 pub mod leaks;
 pub mod memory;
+pub mod postgres;
 pub mod process;
 pub mod programs;
 pub mod server;

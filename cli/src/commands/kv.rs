@@ -27,7 +27,7 @@ pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod metadata;
 pub(crate) mod rollback;
-mod show;
+pub(super) mod show;
 mod tree;
 
 /// The longest that a version may live: the vault's own limit, a hundred years.

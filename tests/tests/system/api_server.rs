@@ -1,7 +1,7 @@
 //! An API server that answers wrongly, in part, or not at all, or that was restored from a backup: sessions of living pods
 //! go on, those of dead ones end, and what looks like mass death waits for a person.
 
-mod fake;
+pub(crate) mod fake;
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
@@ -24,15 +24,16 @@ const PATH: &str = "kv/watched/secret";
 const OTHERS: usize = 30;
 
 /// A vault that follows the pods of a cluster.
-struct Watched {
-    vault: Vault,
-    fake: Fake,
-    others: Vec<Pod>,
-    _token: TempDir,
+pub(crate) struct Watched {
+    pub(crate) vault: Vault,
+    pub(crate) fake: Fake,
+    pub(crate) others: Vec<Pod>,
+    /// The folder of the vault's own token.
+    pub(crate) token: TempDir,
 }
 
 impl Watched {
-    async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let vault = Vault::new().await?;
         // In memory, where a pod's is: on the disk it would be found.
         let (token, token_folder) = (vault.token(&Pod::new("coffer", "coffer")?, TOKEN_LIFETIME)?, memory::folder()?);
@@ -52,17 +53,22 @@ impl Watched {
         vault.operator(ADMIN).await?.clusters().create_cluster(request).await?;
         vault.put(PATH, "value", "watched").await?;
         vault.grant_read(PATH, &format!("k8s:{WATCHED}/shop/api")).await?;
-        let watched = Self { vault, fake, others, _token: token_folder };
+        let watched = Self { vault, fake, others, token: token_folder };
         watched.stands("synced").await?;
         Ok(watched)
     }
 
     /// A pod that has come to life, and a session of it.
     async fn pod(&self) -> Result<(Pod, Client)> {
+        Self::pod_of(&self.vault, &self.fake).await
+    }
+
+    /// The same, of a vault and the API server of its cluster.
+    pub(crate) async fn pod_of(vault: &Vault, fake: &Fake) -> Result<(Pod, Client)> {
         let pod = Pod::new("shop", "api")?;
-        self.fake.create(&pod);
-        let client = self.vault.stranger()?;
-        let token = SecretString::from(self.vault.token(&pod, TOKEN_LIFETIME)?);
+        fake.create(&pod);
+        let client = vault.stranger()?;
+        let token = SecretString::from(vault.token(&pod, TOKEN_LIFETIME)?);
         client.login_workload("", WATCHED, &token).await.context("a pod logs in")?;
         lives(&client).await?;
         Ok((pod, client))

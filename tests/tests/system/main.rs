@@ -16,6 +16,7 @@ mod command;
 mod core_files;
 mod crash;
 mod damage;
+mod database;
 mod disk_full;
 mod keys;
 mod kubernetes;

@@ -71,6 +71,10 @@ macro_rules! rows {
 
 /// One row for each RPC. Called in this order, none spoils what a later one needs.
 pub(crate) fn rows() -> Vec<Row> {
+    [of_the_vault(), of_engines(), of_the_end()].into_iter().flatten().collect()
+}
+
+fn of_the_vault() -> Vec<Row> {
     rows! {
         "AuditService"/"TailAudit", Only(&[AUDITOR]), audit.tail_audit(TailAuditRequest { last: 1, ..Default::default() }, stream);
         "AuditService"/"GetCheckpoint", Only(&[AUDITOR]), audit.get_checkpoint(GetCheckpointRequest {});
@@ -101,21 +105,6 @@ pub(crate) fn rows() -> Vec<Row> {
         "KeyService"/"StartRekey", Only(&[ADMIN]), keys.start_rekey(StartRekeyRequest { share_count: 3, share_threshold: 2, ..Default::default() });
         "KeyService"/"SubmitRekeyShare", Anyone, keys.submit_rekey_share(SubmitRekeyShareRequest { share: "coffer-share-none".into(), ..Default::default() });
         "KeyService"/"CancelRekey", Only(&[ADMIN]), keys.cancel_rekey(CancelRekeyRequest {});
-
-        "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
-        "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));
-        "KvService"/"RollbackSecret", Only(&[ADMIN]), kv.rollback_secret(RollbackSecretRequest { path: PATH.into(), version: 1, ..Default::default() });
-        "KvService"/"ListSecrets", Only(&[ADMIN, OFFICER, AUDITOR]), kv.list_secrets(ListSecretsRequest { path: "kv/matrix".into(), ..Default::default() });
-        "KvService"/"GetSecretMetadata", Only(&[ADMIN, OFFICER, AUDITOR]), kv.get_secret_metadata(GetSecretMetadataRequest { path: PATH.into() });
-        "KvService"/"PutSecretMetadata", Only(&[ADMIN]), kv.put_secret_metadata(PutSecretMetadataRequest { path: PATH.into(), ..Default::default() });
-        "KvService"/"DeleteVersions", Only(&[ADMIN]), kv.delete_versions(DeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
-        "KvService"/"UndeleteVersions", Only(&[ADMIN]), kv.undelete_versions(UndeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
-        "KvService"/"DestroyVersions", Only(&[ADMIN]), kv.destroy_versions(DestroyVersionsRequest { path: PATH.into(), versions: vec![1] });
-        "KvService"/"DestroySecret", Only(&[ADMIN]), kv.destroy_secret(DestroySecretRequest { path: PATH.into(), etag: String::new() });
-
-        "MountService"/"CreateMount", Only(&[ADMIN]), mounts.create_mount(CreateMountRequest { name: "kv".into(), engine: "kv".into(), ..Default::default() });
-        "MountService"/"ListMounts", Only(&[ADMIN, OFFICER, AUDITOR]), mounts.list_mounts(ListMountsRequest::default());
-        "MountService"/"DeleteMount", Only(&[ADMIN]), mounts.delete_mount(DeleteMountRequest { name: "absent".into(), ..Default::default() });
 
         "OperatorService"/"CreateOperator", Only(&[ADMIN, OFFICER]), operators.create_operator(CreateOperatorRequest {
             name: ADMIN.into(), roles: vec!["auditor".into()], ..Default::default() });
@@ -152,11 +141,58 @@ pub(crate) fn rows() -> Vec<Row> {
         "grpc.health.v1.Health"/"Watch", Anyone, health.watch(HealthCheckRequest::default(), stream);
 
         "WatchService"/"Watch", Only(&[READER]), watches.watch(WatchRequest { paths: vec![PATH.into()], ..Default::default() }, stream);
+    }
+}
 
-        // The last two: they end what the others need.
+fn of_engines() -> Vec<Row> {
+    rows! {
+        "DatabaseService"/"PutConnection", Only(&[ADMIN]), databases.put_connection(PutConnectionRequest { path: "database/config/absent".into(), ..Default::default() });
+        "DatabaseService"/"GetConnection", Only(&[ADMIN, OFFICER, AUDITOR]), databases.get_connection(GetConnectionRequest { path: "database/config/absent".into() });
+        "DatabaseService"/"ListConnections", Only(&[ADMIN, OFFICER, AUDITOR]), databases.list_connections(ListConnectionsRequest { path: "database/config".into() });
+        "DatabaseService"/"DeleteConnection", Only(&[ADMIN]), databases.delete_connection(DeleteConnectionRequest { path: "database/config/absent".into() });
+        "DatabaseService"/"RotateConnection", Only(&[ADMIN]), databases.rotate_connection(RotateConnectionRequest { path: "database/config/absent".into() });
+        "DatabaseService"/"PutRole", Only(&[ADMIN]), databases.put_role(PutRoleRequest { path: "database/roles/absent".into(), ..Default::default() });
+        "DatabaseService"/"GetRole", Only(&[ADMIN, OFFICER, AUDITOR]), databases.get_role(GetRoleRequest { path: "database/roles/absent".into() });
+        "DatabaseService"/"ListRoles", Only(&[ADMIN, OFFICER, AUDITOR]), databases.list_roles(ListRolesRequest { path: "database/roles".into() });
+        "DatabaseService"/"DeleteRole", Only(&[ADMIN]), databases.delete_role(DeleteRoleRequest { path: "database/roles/absent".into() });
+        "DatabaseService"/"CheckRole", Only(&[ADMIN]), databases.check_role(CheckRoleRequest { path: "database/roles/absent".into() });
+
+        "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
+        "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));
+        "KvService"/"RollbackSecret", Only(&[ADMIN]), kv.rollback_secret(RollbackSecretRequest { path: PATH.into(), version: 1, ..Default::default() });
+        "KvService"/"ListSecrets", Only(&[ADMIN, OFFICER, AUDITOR]), kv.list_secrets(ListSecretsRequest { path: "kv/matrix".into(), ..Default::default() });
+        "KvService"/"GetSecretMetadata", Only(&[ADMIN, OFFICER, AUDITOR]), kv.get_secret_metadata(GetSecretMetadataRequest { path: PATH.into() });
+        "KvService"/"PutSecretMetadata", Only(&[ADMIN]), kv.put_secret_metadata(PutSecretMetadataRequest { path: PATH.into(), ..Default::default() });
+        "KvService"/"DeleteVersions", Only(&[ADMIN]), kv.delete_versions(DeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
+        "KvService"/"UndeleteVersions", Only(&[ADMIN]), kv.undelete_versions(UndeleteVersionsRequest { path: PATH.into(), versions: vec![1] });
+        "KvService"/"DestroyVersions", Only(&[ADMIN]), kv.destroy_versions(DestroyVersionsRequest { path: PATH.into(), versions: vec![1] });
+        "KvService"/"DestroySecret", Only(&[ADMIN]), kv.destroy_secret(DestroySecretRequest { path: PATH.into(), etag: String::new() });
+
+        "LeaseService"/"IssueCredential", Only(&[READER]), leases.issue_credential(IssueCredentialRequest { path: PATH.into(), ..Default::default() });
+        "LeaseService"/"RenewLease", Only(&[]), leases.renew_lease(RenewLeaseRequest { id: no_lease(), ttl_seconds: 0 });
+        "LeaseService"/"RevokeLease", Only(&[ADMIN]), leases.revoke_lease(RevokeLeaseRequest { id: no_lease() });
+        "LeaseService"/"RevokeLeases", Only(&[ADMIN]), leases.revoke_leases(RevokeLeasesRequest { path: "kv".into(), ..Default::default() });
+        "LeaseService"/"GetLease", Only(&[ADMIN, AUDITOR]), leases.get_lease(GetLeaseRequest { id: no_lease() });
+        "LeaseService"/"ListLeases", Only(&[ADMIN, AUDITOR]), leases.list_leases(ListLeasesRequest::default());
+        "LeaseService"/"ForgetLease", Only(&[ADMIN]), leases.forget_lease(ForgetLeaseRequest { id: no_lease() });
+
+        "MountService"/"CreateMount", Only(&[ADMIN]), mounts.create_mount(CreateMountRequest { name: "kv".into(), engine: "kv".into(), ..Default::default() });
+        "MountService"/"ListMounts", Only(&[ADMIN, OFFICER, AUDITOR]), mounts.list_mounts(ListMountsRequest::default());
+        "MountService"/"DeleteMount", Only(&[ADMIN]), mounts.delete_mount(DeleteMountRequest { name: "absent".into(), ..Default::default() });
+    }
+}
+
+/// What ends what the others need.
+fn of_the_end() -> Vec<Row> {
+    rows! {
         "AuthService"/"Logout", Session, auth.logout(LogoutRequest {});
         "SystemService"/"Seal", Only(&[ADMIN]), system.seal(SealRequest {});
     }
+}
+
+/// The id of a lease that there is not.
+fn no_lease() -> String {
+    format!("kv/creds/absent/{}", "0".repeat(32))
 }
 
 /// Settings of a cluster that nothing is wrong with.

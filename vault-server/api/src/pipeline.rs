@@ -86,6 +86,8 @@ pub(crate) struct Call {
     pub(crate) vault: Arc<Unsealed>,
     /// Who asks.
     pub(crate) who: Authenticated,
+    /// The request.
+    pub(crate) id: RequestId,
     /// What the audit log will say.
     pub(crate) record: Record,
 }
@@ -193,6 +195,15 @@ impl Api {
             Ok(repeat) => repeat,
             Err(failure) => return refuse(call, failure).await,
         };
+        // Before anything is done outside for it.
+        match earlier_answer::<O>(&mut call, repeat.as_ref()).await {
+            Ok(None) => {}
+            Ok(Some(mut answer)) => {
+                O::receipt(&mut answer, call.vault.append(call.record.answered(Outcome::Ok)).await?);
+                return Ok(answer);
+            }
+            Err(failure) => return refuse(call, failure).await,
+        }
         if let Err(failure) = operation.prepare(&call).await {
             return refuse(call, failure).await;
         }
@@ -222,7 +233,7 @@ impl Api {
             Ok(who) => {
                 record.caller(&who);
                 tracing::Span::current().record("caller", who.claims.holder.kind());
-                Ok(Call { vault, who, record })
+                Ok(Call { vault, who, id: envelope.id, record })
             }
             // A good session is heard from any address: others' failures must not shut its holder out.
             Err(_) if self.strangers().turned_away(envelope.peer.address, now) => {
@@ -261,6 +272,14 @@ pub(crate) async fn refuse<T>(call: Call, failure: Failure) -> Result<T, Failure
     Err(failure)
 }
 
+/// The answer that the request got before, if it is one that was made.
+async fn earlier_answer<O: Operation>(call: &mut Call, repeat: Option<&Idempotency>) -> Result<Option<O::Response>, Failure> {
+    let Some(repeat) = repeat else { return Ok(None) };
+    let Some(answer) = repeat.earlier_answer(&call.vault).await? else { return Ok(None) };
+    call.record.detail("repeated", true);
+    O::Response::decode(answer.expose()).map(Some).map_err(|_| Failure::internal("an earlier answer cannot be read"))
+}
+
 async fn perform<O: Operation>(
     call: &mut Call,
     operation: &O,
@@ -269,12 +288,8 @@ async fn perform<O: Operation>(
     let vault = Arc::clone(&call.vault);
     let _one_at_a_time = if O::CHANGES_VAULT { Some(vault.change().await) } else { None };
     for _ in 0..ATTEMPTS_MAX {
-        if let Some(repeat) = repeat
-            && let Some(answer) = repeat.earlier_answer(&vault).await?
-        {
-            call.record.detail("repeated", true);
-            let answer = O::Response::decode(answer.expose());
-            return answer.map(|answer| (answer, None)).map_err(|_| Failure::internal("an earlier answer cannot be read"));
+        if let Some(answer) = earlier_answer::<O>(call, repeat).await? {
+            return Ok((answer, None));
         }
         let mut planned = operation.run(call).await?;
         if planned.batch.is_empty() {

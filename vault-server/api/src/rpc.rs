@@ -100,6 +100,25 @@ rpcs! {
     LIST_MOUNTS = "MountService" "ListMounts" Permission(Action::MountsRead), audited: true, tenant: true;
     DELETE_MOUNT = "MountService" "DeleteMount" Permission(Action::MountsManage), audited: true, tenant: true;
 
+    ISSUE_CREDENTIAL = "LeaseService" "IssueCredential" Permission(Action::Read), audited: true, tenant: true;
+    RENEW_LEASE = "LeaseService" "RenewLease" Session, audited: true, tenant: true;
+    REVOKE_LEASE = "LeaseService" "RevokeLease" Session, audited: true, tenant: true;
+    REVOKE_LEASES = "LeaseService" "RevokeLeases" Permission(Action::LeasesManage), audited: true, tenant: true;
+    GET_LEASE = "LeaseService" "GetLease" Session, audited: true, tenant: true;
+    LIST_LEASES = "LeaseService" "ListLeases" Permission(Action::LeasesRead), audited: true, tenant: true;
+    FORGET_LEASE = "LeaseService" "ForgetLease" Permission(Action::LeasesManage), audited: true, tenant: true;
+
+    PUT_CONNECTION = "DatabaseService" "PutConnection" Permission(Action::Write), audited: true, tenant: true;
+    GET_CONNECTION = "DatabaseService" "GetConnection" Permission(Action::List), audited: true, tenant: true;
+    LIST_CONNECTIONS = "DatabaseService" "ListConnections" Permission(Action::List), audited: true, tenant: true;
+    DELETE_CONNECTION = "DatabaseService" "DeleteConnection" Permission(Action::Delete), audited: true, tenant: true;
+    ROTATE_CONNECTION = "DatabaseService" "RotateConnection" Permission(Action::Write), audited: true, tenant: true;
+    PUT_ROLE = "DatabaseService" "PutRole" Permission(Action::Write), audited: true, tenant: true;
+    GET_ROLE = "DatabaseService" "GetRole" Permission(Action::List), audited: true, tenant: true;
+    LIST_ROLES = "DatabaseService" "ListRoles" Permission(Action::List), audited: true, tenant: true;
+    DELETE_ROLE = "DatabaseService" "DeleteRole" Permission(Action::Delete), audited: true, tenant: true;
+    CHECK_ROLE = "DatabaseService" "CheckRole" Permission(Action::Write), audited: true, tenant: true;
+
     CREATE_GRANT = "GrantService" "CreateGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     DELETE_GRANT = "GrantService" "DeleteGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     LIST_GRANTS = "GrantService" "ListGrants" Permission(Action::PolicyRead), audited: true, tenant: true;

@@ -4,10 +4,12 @@ mod audit;
 mod auth;
 mod cluster;
 mod convert;
+mod database;
 mod grant;
 mod health;
 mod keys;
 mod kv;
+mod lease;
 mod mount;
 mod operator;
 mod policy;
@@ -25,11 +27,12 @@ use arc_swap::ArcSwapOption;
 use coffer_core::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX};
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
-    cluster_service_server::ClusterServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
-    kv_service_server::KvServiceServer, mount_service_server::MountServiceServer, operator_service_server::OperatorServiceServer,
-    policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
-    snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
-    watch_service_server::WatchServiceServer,
+    cluster_service_server::ClusterServiceServer, database_service_server::DatabaseServiceServer,
+    grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer, kv_service_server::KvServiceServer,
+    lease_service_server::LeaseServiceServer, mount_service_server::MountServiceServer,
+    operator_service_server::OperatorServiceServer, policy_service_server::PolicyServiceServer,
+    session_service_server::SessionServiceServer, snapshot_service_server::SnapshotServiceServer,
+    system_service_server::SystemServiceServer, watch_service_server::WatchServiceServer,
 };
 use coffer_secret::SecretString;
 use coffer_vault::Vault;
@@ -141,6 +144,8 @@ impl Api {
             .add_service(limited!(PolicyServiceServer))
             .add_service(limited!(KvServiceServer))
             .add_service(limited!(MountServiceServer))
+            .add_service(limited!(LeaseServiceServer))
+            .add_service(limited!(DatabaseServiceServer))
             .add_service(limited!(WatchServiceServer))
             .add_service(limited!(AuditServiceServer))
             .add_service(limited!(HealthServer))

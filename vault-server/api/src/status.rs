@@ -78,10 +78,13 @@ const fn code(reason: Reason) -> Code {
         | Reason::KeysInvalid => Code::InvalidArgument,
         Reason::AlreadyExists | Reason::AlreadyInitialised => Code::AlreadyExists,
         Reason::Conflict | Reason::NonceMismatch => Code::Aborted,
-        Reason::Sealed | Reason::NotInitialised | Reason::KeysUnreachable | Reason::Unavailable | Reason::DiskFull => {
-            Code::Unavailable
-        }
-        Reason::LastAdmin => Code::FailedPrecondition,
+        Reason::Sealed
+        | Reason::NotInitialised
+        | Reason::KeysUnreachable
+        | Reason::TargetUnavailable
+        | Reason::Unavailable
+        | Reason::DiskFull => Code::Unavailable,
+        Reason::LastAdmin | Reason::TargetRefused => Code::FailedPrecondition,
         Reason::Corrupt => Code::DataLoss,
         Reason::Internal => Code::Internal,
     }

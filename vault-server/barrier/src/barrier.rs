@@ -129,6 +129,12 @@ impl Barrier {
         Ok(children)
     }
 
+    /// As [`children`](Self::children), without remembering them: for directories that change all the time.
+    pub async fn children_once(&self, key: &RecordKey) -> Result<Vec<Child>, BarrierError> {
+        let keyring = self.root.keyring(&*self.store, key.scope()).await?;
+        listing::children(&*self.store, &keyring, &keyring.physical(key)?, Bounds::DEFAULT).await
+    }
+
     /// The records directly below a key, with their names, in byte order. For small directories: fails with
     /// [`BarrierError::Limit`] past [`CHILDREN_MAX`](crate::CHILDREN_MAX) names or
     /// [`CHILDREN_BYTES_MAX`](crate::CHILDREN_BYTES_MAX).
@@ -144,6 +150,13 @@ impl Barrier {
             }
         }
         records
+    }
+
+    /// Some of the records directly below a key, `limit` at most, in no order: for a directory that is worked off.
+    pub async fn some_records(&self, key: &RecordKey, limit: usize) -> Result<Vec<(Vec<u8>, Record)>, BarrierError> {
+        let keyring = self.root.keyring(&*self.store, key.scope()).await?;
+        let physical = keyring.physical(key)?;
+        listing::some_records(&*self.store, &keyring, &physical, limit).await
     }
 
     /// Changes of records after `since`, in order, and then as they happen.

@@ -135,6 +135,32 @@ pub(crate) async fn records(
     Ok(records)
 }
 
+/// The first records directly below `parent` that the store has, in no order.
+pub(crate) async fn some_records(
+    store: &dyn Store,
+    keyring: &Keyring,
+    parent: &PhysicalKey,
+    limit: usize,
+) -> Result<Vec<(Vec<u8>, Record)>, BarrierError> {
+    let (mut start, end) = range_below(parent);
+    let mut walk = Walk { keyring, parent, bounds: Bounds::DEFAULT, children: Vec::new(), last: Vec::new() };
+    let mut records = Vec::new();
+    while records.len() < limit {
+        let page = store.range(&start, &end, PAGE_ENTRIES).await?;
+        for entry in page.iter().take(limit - records.len()) {
+            if walk.take(entry)? {
+                let name = walk.children.last().map(|child| child.name.clone()).unwrap_or_default();
+                records.push((name, keyring.open(&PhysicalKey::new(entry.key.clone()), entry)?));
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_ENTRIES => start = walk.next_start(last),
+            _ => break,
+        }
+    }
+    Ok(records)
+}
+
 /// Walks over everything directly below the parent, skipping what is further below, and calls back for each record.
 async fn each(
     store: &dyn Store,

@@ -79,6 +79,10 @@ actions! {
     MountsRead = "mounts:read" on system,
     /// Make and delete mounts.
     MountsManage = "mounts:manage" on system,
+    /// See leases.
+    LeasesRead = "leases:read" on system,
+    /// Revoke and forget leases of others.
+    LeasesManage = "leases:manage" on system,
     /// See grants and policies, and have decisions explained.
     PolicyRead = "policy:read" on system,
     /// Grant, revoke, and change policies.

@@ -81,6 +81,8 @@ ids! {
     SessionId,
     /// A grant.
     GrantId,
+    /// A lease of a credential.
+    LeaseId,
     /// An operator.
     OperatorId,
     /// One request, and its records.

@@ -37,6 +37,29 @@ pub const PAGE_SIZE_MAX: u32 = 1_000;
 pub const MOUNTS_MAX: usize = 256;
 /// Bytes in a mount's description.
 pub const MOUNT_DESCRIPTION_BYTES_MAX: usize = 256;
+/// Connections, and roles, of a mount of the engine `database`.
+pub const DATABASE_NAMES_MAX: usize = 1_000;
+/// Bytes in the name or address of a database's host.
+pub const DATABASE_HOST_BYTES_MAX: usize = 253;
+/// Bytes in the name of a database, or of the vault's user there.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
+/// Bytes in the password of the vault's user in a database.
+pub const DATABASE_PASSWORD_BYTES_MAX: usize = 1_024;
+/// Bytes in the CA certificates that a database is believed by.
+pub const CA_BYTES_MAX: usize = 64 << 10;
+/// How long a credential lasts where neither the request nor its role says so.
+pub const LEASE_LIFETIME_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// How long a credential lasts at most, where its role does not say so.
+pub const LEASE_LIFETIME_MAX_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a role may let a credential last, at most.
+pub const LEASE_LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Leases in a tenant.
+pub const LEASES_MAX: u64 = 1_000_000;
+/// Leases of a mount.
+pub const LEASES_PER_MOUNT_MAX: u64 = 500_000;
+/// Leases of a principal, in all its pods.
+pub const LEASES_PER_PRINCIPAL_MAX: u64 = 10_000;
+
 /// Characters in the name of an operator, a policy or a cluster.
 pub const NAME_CHARS_MAX: usize = 64;
 /// Bytes in a Kubernetes name (namespace, service account) or an audience.

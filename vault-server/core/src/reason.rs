@@ -76,6 +76,10 @@ reasons! {
     KeysInvalid = "KEYS_INVALID", retryable: false;
     /// The cluster's keys cannot be fetched.
     KeysUnreachable = "KEYS_UNREACHABLE", retryable: true;
+    /// What a credential is for (a database) cannot be reached, or does not answer in time.
+    TargetUnavailable = "TARGET_UNAVAILABLE", retryable: true;
+    /// What a credential is for (a database) refuses what it is asked.
+    TargetRefused = "TARGET_REFUSED", retryable: false;
     /// Too many requests.
     Busy = "BUSY", retryable: true;
     /// The store, the audit log, or a part outside cannot be reached or does not answer in time.

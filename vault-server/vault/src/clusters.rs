@@ -79,11 +79,12 @@ impl ClusterRuntime {
         settings: &ClusterSettings,
         clock: &dyn Clock,
         losses: &Arc<watch::Sender<u64>>,
+        known: Known,
     ) -> Result<Arc<Self>, Failure> {
         let api = settings.api_server.as_ref().map(connect).transpose()?;
         let text = read_keys(&settings.keys, api.as_ref()).await?;
         let set = parse_keys(&text)?;
-        Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), losses))
+        Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), losses, known))
     }
 
     /// The same for a cluster that is registered already: keys that cannot be read now are read when they are needed.
@@ -91,6 +92,7 @@ impl ClusterRuntime {
         settings: &ClusterSettings,
         clock: &dyn Clock,
         losses: &Arc<watch::Sender<u64>>,
+        known: Known,
     ) -> Result<Arc<Self>, Failure> {
         let api = settings.api_server.as_ref().map(connect).transpose()?;
         let text = match &settings.keys {
@@ -98,10 +100,10 @@ impl ClusterRuntime {
             source => read_keys(source, api.as_ref()).await,
         };
         match text.and_then(|text| parse_keys(&text)) {
-            Ok(set) => Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), losses)),
+            Ok(set) => Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), losses, known)),
             Err(failure) => {
                 tracing::warn!(issuer = settings.issuer, %failure, "a cluster's keys cannot be read now");
-                Ok(Self::assemble(settings, api, None, losses))
+                Ok(Self::assemble(settings, api, None, losses, known))
             }
         }
     }
@@ -111,10 +113,11 @@ impl ClusterRuntime {
         api: Option<ApiServer>,
         keys: Option<Keys>,
         losses: &Arc<watch::Sender<u64>>,
+        known: Known,
     ) -> Arc<Self> {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
         let follow = settings.pod_check != PodCheck::None;
-        let pods = api.as_ref().filter(|_| follow).map(|api| api.watch_pods(&tasks, end.clone(), Known::default()));
+        let pods = api.as_ref().filter(|_| follow).map(|api| api.watch_pods(&tasks, end.clone(), known));
         if let Some(pods) = &pods {
             tasks.spawn(tell_losses(pods.clone(), Arc::clone(losses), end.clone()));
         }
@@ -348,7 +351,7 @@ impl Unsealed {
                 api_server: record.api_server,
                 pod_check: record.pod_check,
             };
-            match ClusterRuntime::resume(&settings, &*self.clock, &self.session_losses).await {
+            match ClusterRuntime::resume(&settings, &*self.clock, &self.session_losses, self.known_pods(id).await?).await {
                 Ok(runtime) => {
                     self.runtimes.write().unwrap_or_else(PoisonError::into_inner).insert(id, runtime);
                 }

@@ -32,17 +32,20 @@ const REST_MAX: Duration = Duration::from_secs(1);
 pub enum Engine {
     /// Secrets with versions.
     Kv,
+    /// Users of databases.
+    Database,
 }
 
 impl Engine {
     /// Every engine.
-    pub const ALL: &[Self] = &[Self::Kv];
+    pub const ALL: &[Self] = &[Self::Kv, Self::Database];
 
     /// The name in mounts, and of the directory that holds what its mounts keep.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kv => "kv",
+            Self::Database => "database",
         }
     }
 }
@@ -132,11 +135,16 @@ impl Unsealed {
     /// Plans that a mount goes, with all it holds. `id` is the mount that is meant; none for whichever has the name.
     ///
     /// # Errors
-    /// Fails where there is no such mount.
-    pub fn delete_mount(self: &Arc<Self>, name: &Name, id: Option<MountId>) -> Result<Planned<Arc<MountRecord>>, Failure> {
+    /// Fails where there is no such mount, or there are leases of it still.
+    pub async fn delete_mount(self: &Arc<Self>, name: &Name, id: Option<MountId>) -> Result<Planned<Arc<MountRecord>>, Failure> {
         let row = self.mounts.find(name.as_str()).ok_or_else(no_mount)?;
         if id.is_some_and(|id| id != row.value.id) {
             return Err(Failure::new(Reason::NotFound, "there is another mount of this name now"));
+        }
+        let leases = self.leases_of_mount(row.value.id).await?;
+        if leases > 0 {
+            let message = format!("there are {leases} leases of this mount: first, coffer lease revoke --path {name}");
+            return Err(Failure::told(Reason::Conflict, message));
         }
         let mut batch = Batch::default();
         let mut then: Vec<_> = self.mounts.delete(&mut batch, name.as_str())?.into_iter().collect();

@@ -15,10 +15,11 @@ use coffer_core::{
     id::{RequestId, TenantId},
     path::Path,
     policy::{Caller, Context, Decision, Explanation, HostPosture, ImageVerdict, Policies, Query, Resource},
-    principal::Principal,
+    principal::{Name, Principal},
     reason::Reason,
 };
 use coffer_crypto::{hash::HmacKey, token::Sealer};
+use coffer_kubernetes::Known;
 use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -28,8 +29,10 @@ use tokio_util::{
 use crate::{
     Failure, LoginError, Planned, PolicyChange,
     clusters::{ClusterRuntime, ClusterSettings, Runtimes},
+    databases::InUse,
     epoch,
     figures::Decisions,
+    leases::Endings,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     pod_keys::PodKeys,
     records::{
@@ -56,6 +59,12 @@ pub struct Unsealed {
     pub(crate) erasures: Arc<Table<ErasureRecord>>,
     /// Tells that there is something to erase.
     pub(crate) erasing: Notify,
+    pub(crate) databases_in_use: InUse,
+    /// One password of the vault's own at a time.
+    pub(crate) rotating: Mutex<()>,
+    pub(crate) endings: Endings,
+    /// Held while leases are counted: counts are written with what they count.
+    pub(crate) lease_counts: Mutex<()>,
     pub(crate) operators: Arc<Table<OperatorRecord>>,
     pub(crate) clusters: Arc<Table<ClusterRecord>>,
     pub(crate) grants: Arc<Table<GrantRecord>>,
@@ -152,6 +161,10 @@ impl Unsealed {
             mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
             erasures: Arc::new(Table::load(&barrier, directory(id, "erasure")?).await?),
             erasing: Notify::new(),
+            databases_in_use: InUse::default(),
+            rotating: Mutex::new(()),
+            endings: Endings::default(),
+            lease_counts: Mutex::new(()),
             operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
             clusters: Arc::new(Table::load(&barrier, directory(id, "cluster")?).await?),
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
@@ -286,8 +299,12 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where that cannot be done.
-    pub async fn start_cluster(&self, settings: &ClusterSettings) -> Result<Arc<ClusterRuntime>, Failure> {
-        ClusterRuntime::start(settings, &*self.clock, &self.session_losses).await
+    pub async fn start_cluster(&self, name: &Name, settings: &ClusterSettings) -> Result<Arc<ClusterRuntime>, Failure> {
+        let known = match self.clusters.find(name.as_str()) {
+            Some(row) => self.known_pods(row.value.id).await?,
+            None => Known::default(),
+        };
+        ClusterRuntime::start(settings, &*self.clock, &self.session_losses, known).await
     }
 
     /// Writes what was planned, with its audit record, and lets it take effect in memory.

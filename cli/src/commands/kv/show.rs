@@ -31,12 +31,12 @@ pub(super) struct SecretJson<'a> {
 /// One value for scripts: a JSON string, or an object with `base64` where it is not UTF-8 text.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum FieldJson<'a> {
+pub(in crate::commands) enum FieldJson<'a> {
     Text(&'a str),
     Bytes { base64: Base64<'a> },
 }
 
-pub(super) struct Base64<'a>(&'a [u8]);
+pub(in crate::commands) struct Base64<'a>(&'a [u8]);
 
 impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -44,7 +44,7 @@ impl Serialize for Base64<'_> {
     }
 }
 
-pub(super) fn field_json(value: &SecretBytes) -> FieldJson<'_> {
+pub(in crate::commands) fn field_json(value: &SecretBytes) -> FieldJson<'_> {
     std::str::from_utf8(value.expose()).map_or_else(|_| FieldJson::Bytes { base64: Base64(value.expose()) }, FieldJson::Text)
 }
 
@@ -105,7 +105,7 @@ pub(super) fn secret_text(path: &str, secret: &Secret, mask: bool, view: &View) 
 }
 
 /// A value for people; its size alone where it is masked, or is no text that a terminal can show.
-pub(super) fn value_text(name: &str, value: &SecretBytes, mask: bool) -> String {
+pub(in crate::commands) fn value_text(name: &str, value: &SecretBytes, mask: bool) -> String {
     match std::str::from_utf8(value.expose()) {
         _ if mask => format!("({})", bytes(value.len())),
         Ok("") => "(empty)".to_owned(),

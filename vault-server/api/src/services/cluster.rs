@@ -138,7 +138,7 @@ impl Operation for Create {
     }
 
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
-        self.runtime = Some(call.vault.start_cluster(&to_settings(&self.settings)?).await?);
+        self.runtime = Some(call.vault.start_cluster(&self.name, &to_settings(&self.settings)?).await?);
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Operation for Update {
     }
 
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
-        self.runtime = Some(call.vault.start_cluster(&to_settings(&self.settings)?).await?);
+        self.runtime = Some(call.vault.start_cluster(&self.name, &to_settings(&self.settings)?).await?);
         Ok(())
     }
 

@@ -105,7 +105,7 @@ impl Operation for Delete {
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<DeleteMountResponse>, Failure> {
-        let planned = call.vault.delete_mount(&self.name, self.id)?;
+        let planned = call.vault.delete_mount(&self.name, self.id).await?;
         call.record.detail("mount_id", planned.answer.id);
         Ok(planned.map(|_| DeleteMountResponse {}))
     }

@@ -1,0 +1,65 @@
+//! `coffer database`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::{app::App, exit::Exit, failure::Result};
+
+mod connection;
+mod role;
+
+/// Manage databases: how they are reached, and how users are made in them
+///
+/// Whoever may read database/creds/ROLE gets a user of the database's own: coffer issue database/creds/ROLE.
+#[derive(Subcommand)]
+pub(crate) enum Database {
+    #[command(subcommand)]
+    Connection(connection::Connection),
+    #[command(subcommand)]
+    Role(role::Role),
+}
+
+impl Database {
+    pub(crate) async fn run(self, app: &App) -> Result<Exit> {
+        match self {
+            Self::Connection(command) => command.run(app).await,
+            Self::Role(command) => command.run(app).await,
+        }
+    }
+}
+
+/// Which mount is meant.
+#[derive(Args)]
+struct InMount {
+    /// The mount
+    #[arg(long, value_name = "NAME", default_value = "database", add = crate::complete::mounts())]
+    mount: String,
+}
+
+impl InMount {
+    fn connection(&self, name: &str) -> String {
+        format!("{}/config/{name}", self.mount)
+    }
+
+    fn connections(&self) -> String {
+        format!("{}/config", self.mount)
+    }
+
+    fn role(&self, name: &str) -> String {
+        format!("{}/roles/{name}", self.mount)
+    }
+
+    fn roles(&self) -> String {
+        format!("{}/roles", self.mount)
+    }
+}
+
+/// Reads a time that a credential may last.
+pub(super) fn parse_ttl(text: &str) -> std::result::Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|_| "write a duration such as 30m or 12h".to_owned())?;
+    if ttl.subsec_nanos() != 0 || ttl.is_zero() {
+        return Err("a credential lasts whole seconds, at least one".to_owned());
+    }
+    Ok(ttl)
+}

@@ -1,0 +1,303 @@
+//! `coffer database connection`.
+
+use clap::{Args, Subcommand};
+use coffer_client::proto::{
+    DatabaseConnection, DeleteConnectionRequest, GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest,
+    PutConnectionRequest, RotateConnectionRequest,
+};
+use coffer_secret::SecretString;
+use serde::Serialize;
+
+use super::InMount;
+use crate::{
+    app::{App, Vault, answer},
+    commands::confirm,
+    dry_run::{DryRun, Planned},
+    exit::Exit,
+    failure::Result,
+    input::{PASSWORD_BYTES_MAX, Source, TEXT_BYTES_MAX},
+    output::{Table, pairs, rfc3339, since},
+};
+
+/// Manage how databases are reached
+#[derive(Subcommand)]
+pub(crate) enum Connection {
+    Put(Put),
+    Get(Get),
+    #[command(visible_alias = "ls")]
+    List(List),
+    Rotate(Rotate),
+    #[command(visible_alias = "rm")]
+    Delete(Delete),
+}
+
+impl Connection {
+    pub(crate) async fn run(self, app: &App) -> Result<Exit> {
+        match self {
+            Self::Put(command) => command.run(app).await,
+            Self::Get(command) => command.run(app).await,
+            Self::List(command) => command.run(app).await,
+            Self::Rotate(command) => command.run(app).await,
+            Self::Delete(command) => command.run(app).await,
+        }
+    }
+}
+
+/// Make or change a connection, once it has been tried
+///
+/// The user makes other users: it needs the right to, and no more (PostgreSQL: CREATEROLE). Its password is asked for, hidden,
+/// unless there is one already. `coffer database connection rotate` then gives it one that nobody knows.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  coffer database connection put shop --host db.shop.svc --database shop --user coffer --ca @ca.pem
+  coffer database connection put local --host 127.0.0.1 --database app --user coffer --plaintext --password-file -")]
+pub(crate) struct Put {
+    /// The connection's name
+    name: String,
+    #[command(flatten)]
+    mount: InMount,
+    /// The kind of database
+    #[arg(long, default_value = "postgresql")]
+    kind: String,
+    /// Host name or address
+    #[arg(long)]
+    host: String,
+    /// Port [default: the kind's own]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// The database's name
+    #[arg(long, value_name = "NAME")]
+    database: String,
+    /// The user that makes other users
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// A file with the user's password on its only line; - for standard input
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<String>,
+    /// CA certificates (PEM) that the database's certificate must chain to: @FILE
+    #[arg(long = "ca-certificate", visible_alias = "db-ca", value_name = "@FILE", required_unless_present = "plaintext")]
+    ca: Option<String>,
+    /// The name in the database's certificate, where the host is an address
+    #[arg(long = "certificate-name", value_name = "NAME")]
+    certificate_name: Option<String>,
+    /// No TLS: for a database on the vault's own machine, or behind a tunnel of its own
+    #[arg(long, conflicts_with_all = ["ca", "certificate_name"])]
+    plaintext: bool,
+    /// Connections at once: 1 to 32
+    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    connections: u32,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+impl Put {
+    async fn run(self, app: &App) -> Result<Exit> {
+        let path = self.mount.connection(&self.name);
+        let vault = app.vault()?;
+        let source = self.password_file.as_deref().map(Source::of_file);
+        let password = match (&source, get(&vault, &path).await) {
+            (None, Ok(_)) => SecretString::copied_from(""),
+            _ => {
+                let prompt = format!("Password of {} in the database", self.user);
+                app.input.line_or_hidden(source.as_ref(), &prompt, "use --password-file FILE", PASSWORD_BYTES_MAX)?
+            }
+        };
+        let ca_pem = match &self.ca {
+            None => String::new(),
+            Some(file) => app.input.text(&Source::of_file(file), TEXT_BYTES_MAX)?.into_exposed(),
+        };
+        let connection = DatabaseConnection {
+            kind: self.kind,
+            host: self.host,
+            port: self.port.unwrap_or(0).into(),
+            database: self.database,
+            user: self.user,
+            ca_pem,
+            server_name: self.certificate_name.unwrap_or_default(),
+            plaintext: self.plaintext,
+            connections: self.connections,
+        };
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("write the connection {path}"), "DatabaseService/PutConnection");
+            planned.say("path", &path);
+            planned.say("host", &connection.host);
+            planned.say("database", &connection.database);
+            planned.say("user", &connection.user);
+            planned.checked("nothing was connected: the vault does that, when it is asked to write it");
+            return planned.show(app);
+        }
+        let attempt = vault.attempt(format!("write the connection {path}")).at("write", &path);
+        let request =
+            PutConnectionRequest { path: path.clone(), connection: Some(connection), password: password.into_exposed() };
+        answer(&attempt, vault.client.databases().put_connection(request).await)?;
+        app.out.result(&serde_json::json!({ "path": path }), |_| {
+            format!("connection {path} works, and is written; next: coffer database connection rotate {}", self.name)
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+async fn get(vault: &Vault, path: &str) -> Result<GetConnectionResponse> {
+    let attempt = vault.attempt(format!("show the connection {path}")).at("list", path);
+    let request = GetConnectionRequest { path: path.to_owned() };
+    Ok(answer(&attempt, vault.client.databases().get_connection(request).await)?.into_inner())
+}
+
+/// Show a connection, without its password
+#[derive(Args)]
+pub(crate) struct Get {
+    /// The connection's name
+    name: String,
+    #[command(flatten)]
+    mount: InMount,
+}
+
+#[derive(Serialize)]
+struct ConnectionJson<'a> {
+    path: &'a str,
+    kind: &'a str,
+    host: &'a str,
+    port: u32,
+    database: &'a str,
+    user: &'a str,
+    tls: bool,
+    connections: u32,
+    updated: Option<String>,
+    rotated: Option<String>,
+}
+
+impl Get {
+    async fn run(self, app: &App) -> Result<Exit> {
+        let path = self.mount.connection(&self.name);
+        let found = get(&app.vault()?, &path).await?;
+        let connection = found.connection.unwrap_or_default();
+        let json = ConnectionJson {
+            path: &path,
+            kind: &connection.kind,
+            host: &connection.host,
+            port: connection.port,
+            database: &connection.database,
+            user: &connection.user,
+            tls: !connection.plaintext,
+            connections: connection.connections,
+            updated: rfc3339(found.updated.as_ref()),
+            rotated: rfc3339(found.rotated.as_ref()),
+        };
+        app.out.result(&json, |view| {
+            let port = if connection.port == 0 { String::new() } else { format!(":{}", connection.port) };
+            let tls = match (connection.plaintext, connection.server_name.as_str()) {
+                (true, _) => "none".to_owned(),
+                (false, "") => "checked for the host".to_owned(),
+                (false, name) => format!("checked for {name}"),
+            };
+            pairs(&[
+                ("Path", path.clone()),
+                ("Kind", connection.kind.clone()),
+                ("Database", format!("{} at {}{port}", connection.database, connection.host)),
+                ("User", connection.user.clone()),
+                ("TLS", tls),
+                ("Connections", connection.connections.to_string()),
+                ("Written", format!("{} ago", since(found.updated.as_ref(), view))),
+                (
+                    "Password",
+                    found.rotated.as_ref().map_or_else(
+                        || "given by a person: coffer database connection rotate".to_owned(),
+                        |rotated| format!("known to the vault alone since {}", since(Some(rotated), view)),
+                    ),
+                ),
+            ])
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+/// List connections
+#[derive(Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    mount: InMount,
+}
+
+impl List {
+    async fn run(self, app: &App) -> Result<Exit> {
+        let path = self.mount.connections();
+        let vault = app.vault()?;
+        let attempt = vault.attempt("list connections").at("list", &path);
+        let names = answer(&attempt, vault.client.databases().list_connections(ListConnectionsRequest { path }).await)?;
+        let names = names.into_inner().names;
+        app.out.long(&names, |view| {
+            let mut table = Table::new(&["NAME"]);
+            names.iter().for_each(|name| table.row([name.clone()]));
+            table.render(view, "No connections.")
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Give the vault's own user a password that nobody knows
+#[derive(Args)]
+pub(crate) struct Rotate {
+    /// The connection's name
+    name: String,
+    #[command(flatten)]
+    mount: InMount,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+impl Rotate {
+    async fn run(self, app: &App) -> Result<Exit> {
+        let path = self.mount.connection(&self.name);
+        let vault = app.vault()?;
+        let user = get(&vault, &path).await?.connection.unwrap_or_default().user;
+        if self.dry_run.asked() {
+            let mut planned = Planned::new(format!("give {user} a new password ({path})"), "DatabaseService/RotateConnection");
+            planned.say("path", &path);
+            planned.checked("the connection is there");
+            return planned.show(app);
+        }
+        confirm(
+            app,
+            self.yes,
+            &format!("Give {user} a password that only the vault knows? Whoever uses it now is kept out. [y/N] "),
+        )?;
+        let attempt = vault.attempt(format!("give {user} a new password")).at("write", &path);
+        answer(&attempt, vault.client.databases().rotate_connection(RotateConnectionRequest { path: path.clone() }).await)?;
+        app.out
+            .result(&serde_json::json!({ "rotated": path }), |_| format!("{user} has a password that only the vault knows"))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Delete a connection that no role and no lease needs
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// The connection's name
+    name: String,
+    #[command(flatten)]
+    mount: InMount,
+    #[command(flatten)]
+    dry_run: DryRun,
+}
+
+impl Delete {
+    async fn run(self, app: &App) -> Result<Exit> {
+        let path = self.mount.connection(&self.name);
+        let vault = app.vault()?;
+        if self.dry_run.asked() {
+            get(&vault, &path).await?;
+            let mut planned = Planned::new(format!("delete the connection {path}"), "DatabaseService/DeleteConnection");
+            planned.say("path", &path);
+            planned.checked("it is there");
+            return planned.show(app);
+        }
+        let attempt = vault.attempt(format!("delete the connection {path}")).at("delete", &path);
+        answer(&attempt, vault.client.databases().delete_connection(DeleteConnectionRequest { path: path.clone() }).await)?;
+        app.out.result(&serde_json::json!({ "deleted": path }), |_| format!("connection {path} deleted"))?;
+        Ok(Exit::Done)
+    }
+}

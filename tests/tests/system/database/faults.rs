@@ -1,0 +1,133 @@
+//! The database away, the vault killed: nobody keeps a user without a lease, and no lease's user is lost.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use coffer_client::proto::{
+    DeleteConnectionRequest, ForgetLeaseRequest, GetLeaseRequest, LeaseState, RevokeLeaseRequest, RotateConnectionRequest,
+};
+use coffer_tests::issuer::Pod;
+use tokio::{
+    task::JoinSet,
+    time::{Duration, Instant, sleep},
+};
+
+use super::{DEADLINE, Databases, KEEPER, KEEPER_PASSWORD, User, issue, reason};
+use crate::vault::ADMIN;
+
+/// Kills under load, unless all are asked for.
+const KILLS: usize = 4;
+/// Kills of the long run.
+const KILLS_LONG: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn while_the_database_is_away_nobody_gets_a_user_and_who_is_to_end_does_when_it_is_back() -> Result<()> {
+    let mut databases = Databases::new().await?;
+    let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+    let (ends, stays) = (databases.issue(&pod).await?, databases.issue(&pod).await?);
+    databases.postgres.stop()?;
+    ensure!(reason(issue(&pod, 0).await) == "TARGET_UNAVAILABLE");
+    ensure!(reason(pod.leases().revoke_lease(RevokeLeaseRequest { id: ends.lease.id.clone() }).await) == "TARGET_UNAVAILABLE");
+    let shown = pod.leases().get_lease(GetLeaseRequest { id: ends.lease.id.clone() }).await?.into_inner();
+    let shown = shown.lease.context("it is there")?;
+    ensure!(shown.state() == LeaseState::Ending && shown.attempts >= 1, "{shown:?}");
+    ensure!(shown.last_error.starts_with("the database cannot be reached"), "{shown:?}");
+    let admin = databases.vault.operator(ADMIN).await?;
+    ensure!(reason(admin.leases().forget_lease(ForgetLeaseRequest { id: ends.lease.id.clone() }).await) == "CONFLICT");
+    let delete = DeleteConnectionRequest { path: "database/config/main".into() };
+    ensure!(reason(admin.databases().delete_connection(delete).await) == "CONFLICT");
+
+    databases.postgres.resume()?;
+    databases.settles(&BTreeSet::from([stays.name.clone()])).await?;
+    ensure!(databases.postgres.sql_as(&stays.name, &stays.password, "SELECT 1")?.status.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn after_every_kill_the_users_in_the_database_are_those_of_live_leases() -> Result<()> {
+    let mut databases = Databases::new().await?;
+    let kills = if std::env::var_os("COFFER_TEST_LONG").is_some() { KILLS_LONG } else { KILLS };
+    let mut kept: Vec<User> = Vec::new();
+    for kill in 0..kills {
+        let mut callers = JoinSet::new();
+        for _ in 0..4 {
+            let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+            callers.spawn(async move {
+                let mut users = Vec::new();
+                // Until the vault is gone.
+                while let Ok(answer) = issue(&pod, 0).await {
+                    let user = User::of(&answer)?;
+                    if users.len() % 2 == 0 {
+                        let revoked = pod.leases().revoke_lease(RevokeLeaseRequest { id: user.lease.id.clone() }).await;
+                        users.push((user, revoked.is_ok()));
+                    } else {
+                        users.push((user, false));
+                    }
+                }
+                anyhow::Ok(users)
+            });
+        }
+        let moment = Duration::from_millis(150 + 37 * u64::try_from(kill % 16)?);
+        sleep(moment).await;
+        databases.vault.server.kill()?;
+        let mut revoked = BTreeSet::new();
+        while let Some(users) = callers.join_next().await {
+            for (user, is_revoked) in users?? {
+                databases.vault.server.canaries().add("a database password", &user.password);
+                if is_revoked {
+                    revoked.insert(user.name.clone());
+                }
+                kept.push(user);
+            }
+        }
+        databases.vault.restart().await?;
+        ensure!(databases.users()?.is_disjoint(&revoked), "a user that was told to be revoked is there");
+    }
+    // What was begun and not confirmed, and what was being revoked, ends by itself.
+    let end = Instant::now() + DEADLINE * 3;
+    loop {
+        let leases = databases.leases().await?;
+        let live: BTreeSet<_> =
+            leases.iter().filter(|lease| lease.state() == LeaseState::Live).map(|lease| lease.id.clone()).collect();
+        let users: BTreeSet<_> = kept.iter().filter(|user| live.contains(&user.lease.id)).map(|user| user.name.clone()).collect();
+        if leases.len() == live.len() && live.len() == users.len() && databases.users()? == users {
+            ensure!(users.len() >= kills, "there was no load: {} users", users.len());
+            break;
+        }
+        ensure!(Instant::now() < end, "{} leases, {} live, {} users: {leases:?}", leases.len(), live.len(), users.len());
+        sleep(Duration::from_millis(200)).await;
+    }
+    let some: Vec<_> = kept.iter().rev().take(50).collect();
+    let there = databases.users()?;
+    for user in some.into_iter().filter(|user| there.contains(&user.name)) {
+        let told = databases.postgres.sql_as(&user.name, &user.password, "SELECT 1")?;
+        ensure!(told.status.success(), "what was answered holds: {told:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever_the_vault_is_killed() -> Result<()> {
+    let mut databases = Databases::new().await?;
+    let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+    let rotate = RotateConnectionRequest { path: "database/config/main".into() };
+    let admin = databases.vault.operator(ADMIN).await?;
+    admin.databases().rotate_connection(rotate.clone()).await?;
+    ensure!(!databases.postgres.sql_as(KEEPER, KEEPER_PASSWORD, "SELECT 1")?.status.success(), "a person knew that one");
+    databases.issue(&pod).await?;
+    for kill in 0..6_u64 {
+        let admin = databases.vault.operator(ADMIN).await?;
+        let rotating = rotate.clone();
+        let under_way = tokio::spawn(async move { admin.databases().rotate_connection(rotating).await.is_ok() });
+        sleep(Duration::from_millis(kill * 3)).await;
+        databases.vault.server.kill()?;
+        drop(under_way.await);
+        databases.vault.restart().await?;
+        let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+        databases.issue(&pod).await.context("whichever password holds, the vault knows it")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Connections to PostgreSQL: made with TLS that is checked, and seen to be alive before each use.
+
+use std::sync::Arc;
+
+use coffer_secret::SecretString;
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tokio_postgres::{Client, Config, NoTls, config::SslMode, error::SqlState};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::TaskTracker;
+
+use crate::{CONNECT_TIME_MAX, Connection, DatabaseError, Fault, Protection};
+
+/// What the vault's connections are called in the server's views.
+const APPLICATION: &str = "coffer";
+
+pub(crate) struct Connector {
+    /// Without a password.
+    config: Config,
+    password: SecretString,
+    tls: Option<MakeRustlsConnect>,
+    /// The connections: each ends when its client is dropped.
+    tasks: TaskTracker,
+}
+
+impl Connector {
+    pub(crate) fn new(connection: Connection) -> Result<Self, DatabaseError> {
+        let mut config = Config::new();
+        config
+            .application_name(APPLICATION)
+            .port(connection.port)
+            .dbname(&connection.database)
+            .user(&connection.user)
+            .connect_timeout(CONNECT_TIME_MAX)
+            .keepalives(true);
+        let tls = match &connection.protection {
+            Protection::None => {
+                config.ssl_mode(SslMode::Disable).host(&connection.host);
+                None
+            }
+            Protection::Tls { ca_pem, server_name } => {
+                config.ssl_mode(SslMode::Require);
+                match server_name {
+                    // TLS is for the name, the connection for the address.
+                    Some(name) => {
+                        let address = connection.host.parse().map_err(|_| {
+                            let detail = "another name in the certificate goes with an IP address as the host";
+                            DatabaseError::new(Fault::Configuration, detail)
+                        })?;
+                        config.host(name).hostaddr(address);
+                    }
+                    None => {
+                        config.host(&connection.host);
+                    }
+                }
+                Some(MakeRustlsConnect::new(believing(ca_pem)?))
+            }
+        };
+        Ok(Self { config, password: connection.password, tls, tasks: TaskTracker::new() })
+    }
+
+    async fn connect(&self) -> Result<Client, DatabaseError> {
+        let mut config = self.config.clone();
+        config.password(self.password.expose());
+        let client = match &self.tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await.map_err(|error| unconnected(&error))?;
+                self.tasks.spawn(watched(connection));
+                client
+            }
+            Some(tls) => {
+                let (client, connection) = config.connect(tls.clone()).await.map_err(|error| unconnected(&error))?;
+                self.tasks.spawn(watched(connection));
+                client
+            }
+        };
+        // Statements that are ours are nobody's concern in the database's log, where we may say so.
+        drop(client.batch_execute("SET log_min_duration_statement = -1; SET log_statement = 'none'").await);
+        Ok(client)
+    }
+}
+
+/// Lets a connection work until it ends.
+async fn watched(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection to a database ended");
+    }
+}
+
+fn believing(ca_pem: &str) -> Result<ClientConfig, DatabaseError> {
+    let wrong = |detail: String| DatabaseError::new(Fault::Configuration, detail);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        let certificate = certificate.map_err(|_| wrong("the CA certificates cannot be read".to_owned()))?;
+        roots.add(certificate).map_err(|error| wrong(format!("a CA certificate cannot be used: {error}")))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("there is no CA certificate to believe".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn unconnected(error: &tokio_postgres::Error) -> DatabaseError {
+    if let Some(told) = error.as_db_error() {
+        let fault = match *told.code() {
+            SqlState::TOO_MANY_CONNECTIONS => Fault::Busy,
+            SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Fault::Unreachable,
+            _ => Fault::Refused,
+        };
+        return DatabaseError::new(fault, format!("{} {}", told.code().code(), told.message()));
+    }
+    let mut source = std::error::Error::source(error);
+    let (mut words, mut fault) = (error.to_string(), Fault::Unreachable);
+    while let Some(cause) = source {
+        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = cause.downcast_ref::<rustls::Error>().or_else(|| io.and_then(|inner| inner.downcast_ref()));
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            fault = Fault::Certificate;
+        }
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    DatabaseError::new(fault, words)
+}
+
+impl Manager for Connector {
+    type Type = Client;
+    type Error = DatabaseError;
+
+    async fn create(&self) -> Result<Client, DatabaseError> {
+        self.connect().await
+    }
+
+    async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<DatabaseError> {
+        if client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        client.batch_execute("SELECT 1").await.map_err(|error| RecycleError::Backend(unconnected(&error)))
+    }
+}

@@ -1,0 +1,287 @@
+//! Ending credentials: those that are due, with bounded workers, again and again until it is done.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use coffer_barrier::{Batch, Expect, RecordKey};
+use coffer_core::{id::LeaseId, reason::Reason};
+use tokio::sync::Semaphore;
+
+use super::{
+    LeaseName, LeaseRecord, LeaseState,
+    index::{Index, Place, bucket, place},
+};
+use crate::{Failure, Record, Unsealed, codec};
+
+/// Credentials that are ended at once.
+pub(crate) const ENDINGS_MAX: usize = 16;
+/// How often it is looked what is due.
+const LOOK: Duration = Duration::from_millis(250);
+/// Leases read at once.
+const PAGE: usize = 64;
+/// When an ending is tried again that did not come to an end: longer than any act takes.
+const AFTER_STOP: Duration = Duration::from_secs(60);
+/// When a credential is ended once more whose making was never confirmed: whatever was under way is over by then.
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often ending may fail before somebody should look.
+pub(crate) const STUCK_AFTER: u32 = 8;
+/// The longest wait between two tries.
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(10 * 60);
+/// Minutes that lie empty behind before that is noted.
+const NOTE_MINUTES: u64 = 10;
+/// How often a write is tried again where others wrote meanwhile.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Why a credential is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its time is over, or ending it was begun before.
+    Due,
+    /// Somebody said so.
+    Revoked,
+    /// Its owner is gone.
+    OwnerGone,
+}
+
+impl Why {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Revoked => "revoked",
+            Self::OwnerGone => "owner-gone",
+        }
+    }
+}
+
+/// Endings under way.
+pub(crate) struct Endings {
+    running: Mutex<BTreeSet<LeaseId>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Endings {
+    fn default() -> Self {
+        Self { running: Mutex::default(), turns: Arc::new(Semaphore::new(ENDINGS_MAX)) }
+    }
+}
+
+/// An ending under way.
+struct Running<'a>(&'a Endings, LeaseId);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Endings {
+    fn begin(&self, id: LeaseId) -> Option<Running<'_>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id).then_some(Running(self, id))
+    }
+
+    fn is_running(&self, id: LeaseId) -> bool {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    fn count(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Unsealed {
+    /// A lease as it is stored, and which write of it that is.
+    pub(super) async fn lease(&self, place: &Place) -> Result<Option<(LeaseRecord, u64)>, Failure> {
+        let Some(stored) = self.barrier.get(&Index(self.tenant.id).lease(place)?).await? else { return Ok(None) };
+        Ok(Some((codec::decode(stored.value.expose())?, stored.version)))
+    }
+
+    /// Ends a credential now. Well where there is none any more.
+    ///
+    /// # Errors
+    /// Fails where that cannot be done now: it is tried again until it is.
+    pub(super) async fn end_lease(&self, place: &Place, why: Why) -> Result<(), Failure> {
+        let busy = || Failure::new(Reason::Busy, "the credential is being ended already");
+        let _running = self.endings.begin(place.id).ok_or_else(busy)?;
+        let Some((found, version)) = self.lease(place).await? else { return Ok(()) };
+        let was = found.state;
+        // Before the outside is touched it is noted that it will be, so that a stop in between does not leave it half done.
+        let state = if was == LeaseState::Again { LeaseState::Again } else { LeaseState::Ending };
+        let noted = LeaseRecord { state, due: self.now().plus(AFTER_STOP), ..found.clone() };
+        let version = self.change_lease(place, (&found, version), &noted).await?;
+        match self.end_target(&noted).await {
+            Ok(()) if was == LeaseState::Pending => {
+                let again = LeaseRecord {
+                    state: LeaseState::Again,
+                    due: self.now().plus(AGAIN_AFTER),
+                    attempts: 0,
+                    error: String::new(),
+                    ..noted.clone()
+                };
+                self.change_lease(place, (&noted, version), &again).await.map(drop)
+            }
+            Ok(()) => self.remove_lease(place, why.name()).await,
+            Err(failure) => {
+                let attempts = noted.attempts.saturating_add(1);
+                let wait = Duration::from_secs(1_u64.checked_shl(attempts.min(16)).unwrap_or(u64::MAX)).min(RETRY_MAX);
+                let error = failure.message.to_string();
+                let failed = LeaseRecord { attempts, error, due: self.now().plus(wait), ..noted.clone() };
+                self.change_lease(place, (&noted, version), &failed).await?;
+                if attempts == STUCK_AFTER {
+                    self.say_stuck(place, &failed).await?;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn change_lease(&self, place: &Place, before: (&LeaseRecord, u64), after: &LeaseRecord) -> Result<u64, Failure> {
+        let mut batch = Batch::default();
+        Index(self.tenant.id).update(&mut batch, place, before, after)?;
+        self.barrier.commit(batch).await?;
+        Ok(before.1 + 1)
+    }
+
+    /// Takes a lease away whose credential is no more, and records that.
+    pub(super) async fn remove_lease(&self, place: &Place, why: &'static str) -> Result<(), Failure> {
+        let _counting = self.lease_counts.lock().await;
+        for _ in 0..ATTEMPTS_MAX {
+            let Some((lease, version)) = self.lease(place).await? else { return Ok(()) };
+            let record = Record::event("lease_ended", self.now())?
+                .detailed("lease", name_of(place, &lease)?)
+                .detailed("for", &lease.principal)
+                .detailed("why", why);
+            let mut batch = Batch::default();
+            Index(self.tenant.id).remove(&mut batch, place, &lease, version)?;
+            self.count_one_less(&mut batch, &lease).await?;
+            match self.write(batch, &record).await {
+                Err(failure) if failure.reason == Reason::Conflict => {}
+                written => return self.append_written(written?).await,
+            }
+        }
+        Err(Failure::conflict())
+    }
+
+    async fn say_stuck(&self, place: &Place, lease: &LeaseRecord) -> Result<(), Failure> {
+        tracing::error!(attempts = lease.attempts, "a credential cannot be ended: see coffer lease list --stuck");
+        let record =
+            Record::event("lease_stuck", self.now())?.detailed("lease", name_of(place, lease)?).detailed("error", &lease.error);
+        self.append(record.answered(crate::Outcome::Failed(Reason::TargetUnavailable))).await.map(drop)
+    }
+
+    /// Ends what is due, until the vault is sealed.
+    pub(crate) async fn end_what_is_due(self: Arc<Self>) {
+        let mut from = None;
+        loop {
+            tokio::select! {
+                () = self.ending.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let looked = tokio::select! {
+                () = self.ending.cancelled() => return,
+                looked = self.end_due(&mut from) => looked,
+            };
+            if let Err(failure) = looked {
+                tracing::warn!(%failure, "what is due cannot be looked for; trying again");
+            }
+        }
+    }
+
+    async fn end_due(self: &Arc<Self>, from: &mut Option<u64>) -> Result<(), Failure> {
+        let (now, this_second) = bucket(self.now());
+        let mut first = match *from {
+            Some(first) => first,
+            None => self.first_minute(now).await?,
+        };
+        let noted = first;
+        let index = Index(self.tenant.id);
+        let mut minute = first;
+        while minute <= now {
+            let seconds = self.barrier.children_once(&index.due_minute(minute)?).await?;
+            if seconds.is_empty() && minute == first && minute < now {
+                first = minute + 1;
+            }
+            for second in seconds.iter().filter_map(|child| child.name.first()) {
+                if minute < now || *second < this_second {
+                    self.end_all_of(&index.due_second(minute, *second)?, Why::Due).await?;
+                }
+            }
+            minute += 1;
+        }
+        if from.is_none() || first / NOTE_MINUTES != noted / NOTE_MINUTES {
+            self.note_first_minute(first).await?;
+        }
+        *from = Some(first);
+        Ok(())
+    }
+
+    /// Ends all that a directory points to, [`ENDINGS_MAX`] at once, and does not wait for the last of them.
+    pub(super) async fn end_all_of(self: &Arc<Self>, directory: &RecordKey, why: Why) -> Result<usize, Failure> {
+        let mut begun = BTreeSet::new();
+        loop {
+            // Those under way are in the directory still.
+            let limit = self.endings.count() + begun.len() + PAGE;
+            let found = self.barrier.some_records(directory, limit).await?;
+            let last = found.len() < limit;
+            for (_, pointer) in found {
+                let place = place(&pointer.value)?;
+                if self.endings.is_running(place.id) || !begun.insert(place.id) {
+                    continue;
+                }
+                self.end_in_turn(place, why).await;
+            }
+            if last {
+                return Ok(begun.len());
+            }
+        }
+    }
+
+    /// Waits for a turn, and has a credential ended.
+    pub(super) async fn end_in_turn(self: &Arc<Self>, place: Place, why: Why) {
+        // It is never closed.
+        let turn = Arc::clone(&self.endings.turns).acquire_owned().await;
+        let (vault, ending) = (Arc::clone(self), self.ending());
+        self.spawn(async move {
+            let _turn = turn;
+            tokio::select! {
+                () = ending.cancelled() => {}
+                ended = vault.end_lease(&place, why) => if let Err(failure) = ended {
+                    tracing::warn!(reason = failure.reason.code(), "a credential is not ended yet; it is tried again");
+                }
+            }
+        });
+    }
+
+    fn swept(&self) -> Result<RecordKey, Failure> {
+        Index(self.tenant.id).at([b"swept".as_slice(), b"minute"])
+    }
+
+    /// The first minute that may have something due.
+    async fn first_minute(&self, now: u64) -> Result<u64, Failure> {
+        let stored = self.barrier.get(&self.swept()?).await?;
+        // Where none is noted there never was a lease.
+        Ok(stored.map(|record| codec::decode(record.value.expose())).transpose()?.unwrap_or(now))
+    }
+
+    async fn note_first_minute(&self, minute: u64) -> Result<(), Failure> {
+        let key = self.swept()?;
+        let stored = self.barrier.get(&key).await?;
+        let mut batch = Batch::default();
+        batch.put(key, Expect::unchanged(stored.as_ref()), codec::encode(&minute)?);
+        self.barrier.commit(batch).await?;
+        Ok(())
+    }
+}
+
+/// What a lease is called.
+pub(super) fn name_of(place: &Place, lease: &LeaseRecord) -> Result<LeaseName, Failure> {
+    let role = lease.role.parse().map_err(|_| Failure::internal("a role's name is not one"))?;
+    Ok(LeaseName { mount: lease.mount_name.clone(), role, id: place.id })
+}
+
+/// Whether somebody should look.
+pub(super) fn is_stuck(lease: &LeaseRecord) -> bool {
+    lease.attempts >= STUCK_AFTER
+}

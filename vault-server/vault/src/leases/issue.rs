@@ -1,0 +1,219 @@
+//! Making credentials: intended, done, confirmed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use coffer_barrier::Batch;
+use coffer_core::{
+    clock::Timestamp,
+    id::{LeaseId, RequestId},
+    path::Path,
+    principal::Name,
+    reason::Reason,
+};
+use coffer_crypto::random;
+use coffer_databases::{ACT_TIME_MAX, NewUser};
+use coffer_engines::database::{Databases, RoleRecord, Stored, new_password, user_name};
+use coffer_secret::SecretBytes;
+
+use super::{
+    LeaseInfo, LeaseName, LeaseRecord, LeaseState, Owner, Target,
+    index::{Index, Place},
+    record::CREDENTIALS,
+    targets::untold,
+};
+use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed};
+
+/// How often a write is tried again where others wrote meanwhile.
+const ATTEMPTS_MAX: usize = 16;
+
+/// A credential that is made, and not yet confirmed.
+pub struct Issued {
+    /// What its owner gets, as of a secret.
+    pub fields: BTreeMap<String, SecretBytes>,
+    /// What its lease is called.
+    pub name: LeaseName,
+    place: Place,
+}
+
+impl Unsealed {
+    /// Makes the credential of a path, `MOUNT/creds/ROLE`. It is not to be given out before it is confirmed.
+    ///
+    /// # Errors
+    /// Fails where there is no such role, a limit is reached, or the target fails: what was begun there is undone then.
+    pub async fn issue_credential(
+        &self,
+        who: &Authenticated,
+        path: &Path,
+        ttl: Option<Duration>,
+        request: RequestId,
+    ) -> Result<Issued, Failure> {
+        self.time_is_right()?;
+        let owner = Owner::of(&who.claims.holder)?;
+        let role = credential(path)?;
+        let mount = self.mount_of(path, Engine::Database)?;
+        let databases = Databases::new(self.tenant.id, mount);
+        let Stored { record: RoleRecord { settings, .. }, .. } = databases
+            .role(&self.barrier, &role)
+            .await?
+            .ok_or_else(|| Failure::new(Reason::NotFound, "there is no role of this name in the mount"))?;
+        let connection: Name = settings.connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))?;
+        let database = self.database(mount, &connection).await?;
+
+        let no_random = |_| Failure::internal("no random numbers");
+        let (user, password) = (user_name(&self.barrier.vault_id(), &role), new_password());
+        let (user, password) = (user.map_err(no_random)?, password.map_err(no_random)?);
+        let now = self.now();
+        let lease = LeaseRecord {
+            mount,
+            mount_name: path.mount().to_owned(),
+            role: role.to_string(),
+            principal: who.caller.principal.to_string(),
+            owner,
+            issued: now,
+            expires: whole_second(now.plus(settings.ttl(ttl))),
+            expires_at_most: whole_second(now.plus(settings.max_ttl())),
+            state: LeaseState::Pending,
+            // Not confirmed by then, it never will be.
+            due: now.plus(2 * ACT_TIME_MAX),
+            attempts: 0,
+            error: String::new(),
+            request,
+            target: Target::Database { connection: connection.to_string(), user: user.clone(), revocation: settings.revocation },
+        };
+        let id = LeaseId::from_bytes(random::bytes().map_err(no_random)?);
+        let place = Place { mount, role: role.to_string(), id };
+        let name = LeaseName { mount: lease.mount_name.clone(), role, id };
+        self.intend(&name, &place, &lease).await?;
+        let new = NewUser { name: &user, password: &password, expires_secs: lease.expires.secs() };
+        if let Err(error) = database.create_user(&settings.creation, &new).await {
+            self.undo(&place).await;
+            return Err(untold(&error));
+        }
+        let fields = BTreeMap::from([
+            ("password".to_owned(), password.into_bytes()),
+            ("username".to_owned(), SecretBytes::copied_from(user.as_bytes())),
+        ]);
+        Ok(Issued { fields, name, place })
+    }
+
+    /// Stores what is about to be done.
+    async fn intend(&self, name: &LeaseName, place: &Place, lease: &LeaseRecord) -> Result<(), Failure> {
+        let record = Record::event("lease_intent", self.now())?
+            .detailed("lease", name)
+            .detailed("for", &lease.principal)
+            .detailed("request", lease.request);
+        let _counting = self.lease_counts.lock().await;
+        for _ in 0..ATTEMPTS_MAX {
+            let mut batch = Batch::default();
+            Index(self.tenant.id).insert(&mut batch, place, lease)?;
+            self.count_one_more(&mut batch, lease).await?;
+            match self.write(batch, &record).await {
+                Err(failure) if failure.reason == Reason::Conflict => {}
+                written => return self.append_written(written?).await,
+            }
+        }
+        Err(Failure::conflict())
+    }
+
+    /// Has a credential that was not made be ended at once, in the background.
+    async fn undo(&self, place: &Place) {
+        let undone = async {
+            let Some((lease, version)) = self.lease(place).await? else { return Ok(()) };
+            let mut batch = Batch::default();
+            let now = LeaseRecord { due: self.now(), ..lease.clone() };
+            Index(self.tenant.id).update(&mut batch, place, (&lease, version), &now)?;
+            self.barrier.commit(batch).await?;
+            Ok::<_, Failure>(())
+        };
+        if let Err(failure) = undone.await {
+            tracing::warn!(%failure, "what was begun in a target is undone later than at once");
+        }
+    }
+
+    /// Plans that a credential that was made is given out: its lease is live from then on. Notes in the record what is
+    /// released.
+    ///
+    /// # Errors
+    /// Fails where the credential was ended meanwhile, for it took too long.
+    pub async fn confirm_credential(&self, issued: &Issued, record: &mut Record) -> Result<Planned<LeaseInfo>, Failure> {
+        let late = || Failure::new(Reason::TargetUnavailable, "the credential took too long, and is being ended: ask again");
+        let (lease, version) = self.lease(&issued.place).await?.ok_or_else(late)?;
+        if lease.state != LeaseState::Pending {
+            return Err(late());
+        }
+        let live = LeaseRecord { state: LeaseState::Live, due: lease.expires, ..lease.clone() };
+        let mut batch = Batch::default();
+        Index(self.tenant.id).update(&mut batch, &issued.place, (&lease, version), &live)?;
+        record.detail("lease", &issued.name);
+        record.detail("expires", live.expires.secs());
+        record.values(issued.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
+        let answer = LeaseInfo::new(issued.name.clone(), &live);
+        Ok(Planned { batch, answer, then: Vec::new(), policy: PolicyChange::None })
+    }
+
+    /// Lets a credential last longer where it is good, for its owner; gives the state to plan from.
+    ///
+    /// # Errors
+    /// Fails where there is no such lease, it is somebody else's, or is not live.
+    pub async fn renew_credential(
+        &self,
+        who: &Authenticated,
+        name: &LeaseName,
+        ttl: Option<Duration>,
+    ) -> Result<Renewed, Failure> {
+        self.time_is_right()?;
+        let (place, lease, _) = self.own_lease(who, name).await?;
+        if lease.state != LeaseState::Live {
+            return Err(Failure::new(Reason::NotFound, "the credential is being ended"));
+        }
+        let databases = Databases::new(self.tenant.id, lease.mount);
+        let role = databases.role(&self.barrier, &name.role).await?;
+        let role = role.ok_or_else(|| Failure::new(Reason::NotFound, "the credential's role is gone: it ends when it ends"))?;
+        let asked = self.now().plus(role.record.settings.ttl(ttl));
+        // Never shorter for being renewed, and never past what was told when it was made.
+        let expires = whole_second(asked).max(lease.expires).min(lease.expires_at_most);
+        if expires > lease.expires {
+            self.renew_target(&lease, expires).await?;
+        }
+        Ok(Renewed { name: name.clone(), place, expires })
+    }
+
+    /// Plans that a lease lasts as long as its credential does.
+    ///
+    /// # Errors
+    /// Fails where it is not live any more.
+    pub async fn confirm_renewal(&self, renewed: &Renewed) -> Result<Planned<LeaseInfo>, Failure> {
+        let ended = || Failure::new(Reason::NotFound, "the credential is being ended");
+        let (lease, version) = self.lease(&renewed.place).await?.ok_or_else(ended)?;
+        if lease.state != LeaseState::Live {
+            return Err(ended());
+        }
+        let longer = LeaseRecord { expires: renewed.expires, due: renewed.expires, ..lease.clone() };
+        let mut batch = Batch::default();
+        Index(self.tenant.id).update(&mut batch, &renewed.place, (&lease, version), &longer)?;
+        let answer = LeaseInfo::new(renewed.name.clone(), &longer);
+        Ok(Planned { batch, answer, then: Vec::new(), policy: PolicyChange::None })
+    }
+}
+
+/// A credential that lasts longer where it is good.
+pub struct Renewed {
+    name: LeaseName,
+    place: Place,
+    expires: Timestamp,
+}
+
+/// The role of a credential's path.
+fn credential(path: &Path) -> Result<Name, Failure> {
+    let wrong = || Failure::new(Reason::PathInvalid, "a credential's path is MOUNT/creds/ROLE");
+    let mut below = path.below_mount();
+    match (below.next(), below.next(), below.next()) {
+        (Some(CREDENTIALS), Some(role), None) => role.parse().map_err(|_| wrong()),
+        _ => Err(wrong()),
+    }
+}
+
+/// Targets know seconds: what is told is what holds there, too.
+fn whole_second(moment: Timestamp) -> Timestamp {
+    Timestamp::from_secs(moment.secs())
+}
