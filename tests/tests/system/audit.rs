@@ -49,7 +49,9 @@ async fn nothing_is_answered_while_the_log_stays_behind() -> Result<()> {
     let mut calls = JoinSet::new();
     for (caller, client) in &callers {
         for row in rows().into_iter().filter(|row| !WITHOUT_RECORD.contains(&row.rpc) && !ENDING.contains(&row.rpc)) {
-            let (id, client) = (format!("{caller}-{}", row.rpc.replace('/', "-")), client.clone());
+            // One address may fail so often, and is then told to come later without a record.
+            let client = if *caller == "stranger" { vault.stranger()? } else { client.clone() };
+            let id = format!("{caller}-{}", row.rpc.replace('/', "-"));
             calls.spawn(async move {
                 drop((row.call)(client, id.clone()).await);
                 id

@@ -25,3 +25,6 @@ pub use view::{LeaseInfo, Which};
 pub(crate) use ending::Endings;
 pub(crate) use record::{LeaseRecord, Owner, Target};
 pub(crate) use targets::{told, untold};
+
+/// How often a write is tried again where others wrote meanwhile.
+const ATTEMPTS_MAX: usize = 16;

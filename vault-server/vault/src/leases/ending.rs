@@ -11,7 +11,7 @@ use coffer_core::{id::LeaseId, reason::Reason};
 use tokio::sync::Semaphore;
 
 use super::{
-    LeaseName, LeaseRecord, LeaseState,
+    ATTEMPTS_MAX, LeaseName, LeaseRecord, LeaseState,
     index::{Index, Place, bucket, place},
 };
 use crate::{Failure, Record, Unsealed, codec};
@@ -32,8 +32,6 @@ pub(crate) const STUCK_AFTER: u32 = 8;
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(10 * 60);
 /// Minutes that lie empty behind before that is noted.
 const NOTE_MINUTES: u64 = 10;
-/// How often a write is tried again where others wrote meanwhile.
-const ATTEMPTS_MAX: usize = 16;
 
 /// Why a credential is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

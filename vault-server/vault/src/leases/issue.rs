@@ -16,15 +16,12 @@ use coffer_engines::database::{Databases, RoleRecord, Stored, new_password, user
 use coffer_secret::SecretBytes;
 
 use super::{
-    LeaseInfo, LeaseName, LeaseRecord, LeaseState, Owner, Target,
+    ATTEMPTS_MAX, LeaseInfo, LeaseName, LeaseRecord, LeaseState, Owner, Target,
     index::{Index, Place},
     record::CREDENTIALS,
     targets::untold,
 };
 use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed};
-
-/// How often a write is tried again where others wrote meanwhile.
-const ATTEMPTS_MAX: usize = 16;
 
 /// A credential that is made, and not yet confirmed.
 pub struct Issued {
