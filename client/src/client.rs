@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint as Http;
 
 use crate::{
-    Identity, ResumeToken, Secret, WATCH_PATHS_MAX, Watch,
+    Credential, Identity, Lease, ResumeToken, Secret, WATCH_PATHS_MAX, Watch,
     connection::{Connection, SharedToken},
     connector::{Connector, Target},
     endpoint::Endpoint,
@@ -229,6 +229,27 @@ impl Client {
     pub async fn kv_get(&self, path: &str, version: u64) -> Result<Secret, Error> {
         let request = v1::GetSecretRequest { path: path.to_owned(), version };
         Secret::try_from(self.kv().get_secret(request).await?.into_inner())
+    }
+
+    /// Has a credential made, `MOUNT/creds/ROLE`: to last so many seconds, or 0 for what its role says. With the same key,
+    /// which is for this request alone, a repetition gets the same credential.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where it is not permitted; else as any call.
+    pub async fn issue_credential(&self, path: &str, ttl_secs: u64, key: &str) -> Result<Credential, Error> {
+        let request =
+            v1::IssueCredentialRequest { path: path.to_owned(), ttl_seconds: ttl_secs, idempotency_key: key.to_owned() };
+        Credential::try_from(self.leases().issue_credential(request).await?.into_inner())
+    }
+
+    /// Lets a credential of one's own last so many seconds more, or 0 for what its role says.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where that is not permitted any longer, [`Error::NotFound`] where it has ended; else as any call.
+    pub async fn renew_lease(&self, id: &str, ttl_secs: u64) -> Result<Lease, Error> {
+        let request = v1::RenewLeaseRequest { id: id.to_owned(), ttl_seconds: ttl_secs };
+        let answer = self.leases().renew_lease(request).await?.into_inner();
+        answer.lease.ok_or_else(|| Error::protocol("the vault's answer has no lease"))?.try_into()
     }
 
     /// Follows the secrets at these paths, 1 to 128.

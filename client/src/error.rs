@@ -225,7 +225,7 @@ impl From<Status> for Error {
             "UNAVAILABLE" | "DISK_FULL" | "BUSY" | "LOGIN_BUSY" | "KEYS_UNREACHABLE" | "TARGET_UNAVAILABLE" => {
                 Self::Unavailable(detail)
             }
-            "CORRUPT" | "INTERNAL" => Self::Server(detail),
+            "CORRUPT" | "INTERNAL" | "TARGET_REFUSED" => Self::Server(detail),
             _ => by_code(status.code(), detail),
         }
     }

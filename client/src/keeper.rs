@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Backoff, Client, ResumeToken, Secret, Session, Watch, error::Error};
+use crate::{Backoff, Client, Credential, Lease, ResumeToken, Secret, Session, Watch, error::Error, random::random_bytes};
 
 /// Bytes in a service-account token.
 pub const SERVICE_ACCOUNT_TOKEN_BYTES_MAX: usize = 8_192;
@@ -150,6 +150,25 @@ impl SessionKeeper {
     /// As [`Client::kv_get`] and [`SessionKeeper::ensure`].
     pub async fn kv_get(&self, path: &str, version: u64) -> Result<Secret, Error> {
         self.call(async |client: Client| client.kv_get(path, version).await).await
+    }
+
+    /// Has a credential made: one, however often the call is tried.
+    ///
+    /// # Errors
+    /// As [`Client::issue_credential`] and [`SessionKeeper::ensure`].
+    pub async fn issue_credential(&self, path: &str, ttl_secs: u64) -> Result<Credential, Error> {
+        let key = random_bytes::<16>().ok_or_else(|| Error::config("the system has no random numbers".to_owned()))?;
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = key.as_str();
+        self.call(async |client: Client| client.issue_credential(path, ttl_secs, key).await).await
+    }
+
+    /// Lets a credential last longer.
+    ///
+    /// # Errors
+    /// As [`Client::renew_lease`] and [`SessionKeeper::ensure`].
+    pub async fn renew_lease(&self, id: &str, ttl_secs: u64) -> Result<Lease, Error> {
+        self.call(async |client: Client| client.renew_lease(id, ttl_secs).await).await
     }
 
     /// Follows secrets.

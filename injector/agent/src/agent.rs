@@ -6,6 +6,7 @@ use coffer_client::{Blame, Client, Error, Identity, Options, Secret, SessionKeep
 
 use crate::{
     config::{Config, SecretFile, Source},
+    credentials::Held,
     failure::Failure,
     output::{Content, OutFile, OutputDir, Written},
     refusal,
@@ -21,6 +22,8 @@ pub(crate) struct Agent {
     secrets: BTreeMap<Source, Secret>,
     /// What the vault did not give when it was asked last.
     withdrawn: BTreeSet<Source>,
+    /// Credentials that were made.
+    pub(crate) held: BTreeMap<Source, Held>,
     /// Whether something read is not in the files yet, since they could not be written.
     pub(crate) unwritten: bool,
 }
@@ -76,7 +79,15 @@ impl Agent {
             env!("CARGO_PKG_VERSION"),
         );
         let keeper = SessionKeeper::new(client, login);
-        Ok(Self { config, keeper, output, secrets: BTreeMap::new(), withdrawn: BTreeSet::new(), unwritten: false })
+        Ok(Self {
+            config,
+            keeper,
+            output,
+            secrets: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
+            held: BTreeMap::new(),
+            unwritten: false,
+        })
     }
 
     /// Every secret that a file is made of.
@@ -86,7 +97,11 @@ impl Agent {
 
     /// The paths whose newest version is wanted.
     pub(crate) fn followed(&self) -> Vec<String> {
-        self.sources().into_iter().filter(|source| source.version == 0).map(|source| source.path).collect()
+        self.sources()
+            .into_iter()
+            .filter(|source| source.version == 0 && source.lease.is_none())
+            .map(|source| source.path)
+            .collect()
     }
 
     /// The version of a followed path that was read last; none where it was not.
@@ -104,9 +119,22 @@ impl Agent {
         let session = self.keeper.ensure().await.map_err(|error| self.login_trouble(&error))?;
         let mut refused = Vec::new();
         for source in sources {
-            match self.keeper.kv_get(&source.path, source.version).await {
+            let read = match source.lease {
+                // One is enough, however often the others are tried.
+                Some(_) if self.holds(&source) => continue,
+                Some(ttl_secs) => self.issue(&source, ttl_secs).await,
+                None => self.keeper.kv_get(&source.path, source.version).await,
+            };
+            if source.lease.is_some()
+                && let Err(error) = &read
+            {
+                self.without(&source, matches!(error.blame(), Blame::Denied | Blame::NotFound));
+            }
+            match read {
                 Ok(secret) => {
-                    tracing::info!(path = source.path, version = secret.version, receipt = secret.receipt, "read");
+                    if source.lease.is_none() {
+                        tracing::info!(path = source.path, version = secret.version, receipt = secret.receipt, "read");
+                    }
                     self.withdrawn.remove(&source);
                     self.secrets.insert(source, secret);
                 }
@@ -180,7 +208,7 @@ impl Agent {
 
 /// The source that a followed path is.
 pub(crate) fn newest(path: &str) -> Source {
-    Source { path: path.to_owned(), version: 0 }
+    Source { path: path.to_owned(), version: 0, lease: None }
 }
 
 /// The error with its request id, under which an operator finds it.

@@ -9,6 +9,7 @@
 mod agent;
 mod args;
 mod config;
+mod credentials;
 mod failure;
 mod harden;
 mod health;

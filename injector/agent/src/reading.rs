@@ -43,7 +43,7 @@ pub fn config(text: &str) -> Result<Vec<File>, String> {
 /// What the agent would say.
 pub fn template(text: &str, fields: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
     let template = Template::parse("the template".to_owned(), text.to_owned()).map_err(|error| error.to_string())?;
-    let source = Source { path: "kv/a".to_owned(), version: 0 };
+    let source = Source { path: "kv/a".to_owned(), version: 0, lease: None };
     let sources = BTreeMap::from([("secret".to_owned(), source.clone())]);
     let file = SecretFile { name: "file".to_owned(), sources, format: Format::Template(template), mode: 0o400 };
     let content = render(&file, &BTreeMap::from([(source, secret(fields))])).map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
     agent::{Agent, Trouble, newest, told},
+    config::Source,
     failure::Failure,
     health,
     output::Written,
@@ -42,8 +43,13 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
     ready.set(true);
     let paths = agent.followed();
     if paths.is_empty() {
-        tracing::info!("every secret is of a fixed version: there is nothing to follow");
-        return pending().await;
+        tracing::info!("no secret is followed: all are of fixed versions, or credentials");
+        loop {
+            until(agent.credentials_due()).await;
+            if let Err(why) = tend(agent).await {
+                tracing::warn!("{why}");
+            }
+        }
     }
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let mut poll_at = next_poll(agent);
@@ -58,10 +64,13 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
         let wait = backoff.wait();
         tracing::warn!(retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "changes are not followed: {end}");
         sleep(wait).await;
+        if let Err(why) = tend(agent).await {
+            tracing::warn!("{why}");
+        }
         if Instant::now() >= poll_at {
             poll_at = next_poll(agent);
             tracing::info!("reading all secrets, since changes cannot be followed");
-            match refresh(agent, paths.iter().cloned()).await {
+            match refresh(agent, newest_of(paths.iter())).await {
                 Ok(()) => {}
                 Err(why) => tracing::warn!("{why}"),
             }
@@ -123,21 +132,21 @@ async fn follow(agent: &mut Agent, paths: &[String], resume: &mut Option<ResumeT
     *began = Some(Instant::now());
     tracing::info!(paths = paths.len(), "following changes");
     if agent.unwritten
-        && let Err(why) = refresh(agent, std::iter::empty()).await
+        && let Err(why) = refresh(agent, Vec::new()).await
     {
         return why;
     }
     loop {
-        let renew_at = agent.keeper.renew_at().await;
-        let renewal = async {
-            match renew_at {
-                Some(instant) => sleep_until(instant).await,
-                None => pending().await,
-            }
-        };
+        let (renew_at, credentials_due) = (agent.keeper.renew_at().await, agent.credentials_due());
         let first = tokio::select! {
             event = watch.next() => event,
-            () = renewal => {
+            () = until(credentials_due) => {
+                if let Err(why) = tend(agent).await {
+                    return why;
+                }
+                continue;
+            }
+            () = until(renew_at) => {
                 match renew(agent, paths, resume.as_ref()).await {
                     Ok(Some(fresh)) => watch = fresh,
                     Ok(None) => {}
@@ -217,14 +226,34 @@ async fn handle(agent: &mut Agent, paths: &[String], events: &[Event]) -> Result
     }
     match due.is_empty() {
         true => Ok(()),
-        false => refresh(agent, due.into_iter()).await,
+        false => refresh(agent, newest_of(due.iter())).await,
     }
 }
 
-/// Reads these paths and writes the files. A secret that is refused keeps its last value. Where a file cannot be made
+/// Waits until then; for ever where there is no such moment.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// Renews the credentials that are due, and has those made anew that cannot be renewed.
+async fn tend(agent: &mut Agent) -> Result<(), String> {
+    let replace = agent.renew_credentials().await;
+    match replace.is_empty() {
+        true => Ok(()),
+        false => refresh(agent, replace).await,
+    }
+}
+
+fn newest_of<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<Source> {
+    paths.map(|path| newest(path)).collect()
+}
+
+/// Reads these secrets and writes the files. A secret that is refused keeps its last value. Where a file cannot be made
 /// of the new values, all files stay as they are until the next change; where it cannot be written, it is an error.
-async fn refresh(agent: &mut Agent, paths: impl Iterator<Item = String>) -> Result<(), String> {
-    let sources: Vec<_> = paths.map(|path| newest(&path)).collect();
+async fn refresh(agent: &mut Agent, sources: Vec<Source>) -> Result<(), String> {
     let read = agent.read(sources).await;
     match agent.write() {
         Ok(Written::Changed) => notify(agent).await,

@@ -1,5 +1,6 @@
 //! Users of databases: made for whoever may have one, in a real PostgreSQL, and ended for certain.
 
+mod agent;
 mod ends;
 mod faults;
 mod refused;

@@ -46,6 +46,8 @@ pub(super) struct RawSecret {
     pub(super) path: Option<String>,
     pub(super) paths: Option<BTreeMap<String, String>>,
     pub(super) version: Option<u64>,
+    pub(super) credential: Option<String>,
+    pub(super) ttl: Option<String>,
     pub(super) format: Option<RawFormat>,
     pub(super) field: Option<String>,
     pub(super) template: Option<String>,

@@ -39,6 +39,8 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// The version, or 0 for always the newest.
     pub(crate) version: u64,
+    /// For a credential, the seconds that it should last, 0 for what its role says; none for a secret.
+    pub(crate) lease: Option<u64>,
 }
 
 impl fmt::Display for Source {
@@ -119,7 +121,7 @@ fn from_flag(flag: &str, mode: u32) -> Result<SecretFile, String> {
     Ok(SecretFile { name: name.to_owned(), sources: one(path, 0)?, format, mode })
 }
 
-fn file(raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFile, String> {
+fn file(mut raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFile, String> {
     check_name(&raw.name)?;
     let has_template = raw.template.is_some() || raw.template_file.is_some();
     let format = raw.format.unwrap_or(match (has_template, &raw.field) {
@@ -136,12 +138,39 @@ fn file(raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFile, 
     if raw.paths.is_some() && format != RawFormat::Template {
         return Err("paths needs format = \"template\"; another form has one path".to_owned());
     }
-    let sources = match (raw.path, raw.paths) {
+    if raw.ttl.is_some() && raw.credential.is_none() {
+        return Err("ttl goes with credential: a secret lasts as long as it lasts".to_owned());
+    }
+    if let Some(path) = &raw.credential {
+        if raw.path.is_some() || raw.paths.is_some() || raw.version.is_some() {
+            return Err("a credential has no path, paths or version beside it".to_owned());
+        }
+        let ttl = raw.ttl.as_deref().map_or(Ok(0), ttl_secs)?;
+        check_path(path)?;
+        let source = Source { path: path.clone(), version: 0, lease: Some(ttl) };
+        let sources = BTreeMap::from([(ALIAS.to_owned(), source)]);
+        return finish(raw, sources, format, default_mode, config);
+    }
+    let sources = match (raw.path.take(), raw.paths.take()) {
         (Some(path), None) => one(&path, raw.version.unwrap_or(0))?,
         (None, Some(paths)) if raw.version.is_none() => many(paths)?,
         (None, Some(_)) => return Err("version goes with path; secrets of paths are always the newest".to_owned()),
-        _ => return Err("give path = \"MOUNT/NAME\", or for a template paths = { NAME = \"MOUNT/NAME\" }".to_owned()),
+        _ => return Err(
+            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" }"
+                .to_owned(),
+        ),
     };
+    finish(raw, sources, format, default_mode, config)
+}
+
+/// What all sources have in common: the form and the mode.
+fn finish(
+    raw: RawSecret,
+    sources: BTreeMap<String, Source>,
+    format: RawFormat,
+    default_mode: u32,
+    config: &Path,
+) -> Result<SecretFile, String> {
     let format = match format {
         RawFormat::Raw => Format::Raw { field: raw.field },
         RawFormat::Json => Format::Json,
@@ -169,7 +198,7 @@ fn template(inline: Option<String>, file: Option<&Path>, config: &Path) -> Resul
 
 fn one(path: &str, version: u64) -> Result<BTreeMap<String, Source>, String> {
     check_path(path)?;
-    Ok(BTreeMap::from([(ALIAS.to_owned(), Source { path: path.to_owned(), version })]))
+    Ok(BTreeMap::from([(ALIAS.to_owned(), Source { path: path.to_owned(), version, lease: None })]))
 }
 
 fn many(paths: BTreeMap<String, String>) -> Result<BTreeMap<String, Source>, String> {
@@ -184,7 +213,7 @@ fn many(paths: BTreeMap<String, String>) -> Result<BTreeMap<String, Source>, Str
             return Err(format!("{alias:?} cannot be a name in a template: use letters, digits and _"));
         }
         check_path(&path)?;
-        sources.insert(alias, Source { path, version: 0 });
+        sources.insert(alias, Source { path, version: 0, lease: None });
     }
     Ok(sources)
 }
@@ -195,6 +224,15 @@ fn check_path(path: &str) -> Result<(), String> {
     match good {
         true => Ok(()),
         false => Err(format!("path {path:?} is not MOUNT/NAME, as in kv/prod/payments")),
+    }
+}
+
+/// Reads how long a credential should last: whole seconds.
+fn ttl_secs(text: &str) -> Result<u64, String> {
+    let ttl = humantime::parse_duration(text).map_err(|_| format!("ttl {text:?} is not a duration such as 30m or 12h"))?;
+    match ttl.subsec_nanos() == 0 && !ttl.is_zero() {
+        true => Ok(ttl.as_secs()),
+        false => Err(format!("ttl {text:?}: a credential lasts whole seconds, at least one")),
     }
 }
 

@@ -67,9 +67,19 @@ fn a_full_configuration_is_read() {
     let modes: Vec<_> = config.secrets.iter().map(|file| (file.name.as_str(), file.mode)).collect();
     assert_eq!(modes, [("db.env", 0o440), ("password", 0o400), ("app.conf", 0o440)]);
     assert!(matches!(&config.secrets[1].format, Format::Raw { field: Some(field) } if field == "password"));
-    assert_eq!(config.secrets[1].sources["secret"], Source { path: "kv/prod/db".to_owned(), version: 3 });
+    assert_eq!(config.secrets[1].sources["secret"], Source { path: "kv/prod/db".to_owned(), version: 3, lease: None });
     assert!(matches!(config.secrets[2].format, Format::Template(_)));
     assert!(config.notify.unwrap().on_start);
+}
+
+#[test]
+fn a_credential_is_named_as_easily_as_a_secret() {
+    let text = "[[secrets]]\nname = \"db.env\"\ncredential = \"database/creds/app\"\nttl = \"30m\"\nformat = \"dotenv\"\n\
+                [[secrets]]\nname = \"password\"\ncredential = \"database/creds/app\"\nttl = \"30m\"\nfield = \"password\"\n\
+                [vault]\naddress = \"https://v\"\n";
+    let config = parse(text, &Flags::default()).unwrap();
+    let source = Source { path: "database/creds/app".to_owned(), version: 0, lease: Some(1_800) };
+    assert!(config.secrets.iter().all(|file| file.sources["secret"] == source), "both files are of one credential");
 }
 
 #[test]
@@ -124,6 +134,15 @@ fn faults_are_told_with_file_and_line() {
         (
             "[[secrets]]\nname = \"x\"\npath = \"kv/a\"\nfield = \"f\"\nformat = \"json\"\n",
             "agent.toml:1: secret \"x\": field needs",
+        ),
+        ("[[secrets]]\nname = \"x\"\npath = \"kv/a\"\nttl = \"1h\"\n", "agent.toml:1: secret \"x\": ttl goes with credential"),
+        (
+            "[[secrets]]\nname = \"x\"\ncredential = \"database/creds/app\"\npath = \"kv/a\"\n",
+            "agent.toml:1: secret \"x\": a credential has no path",
+        ),
+        (
+            "[[secrets]]\nname = \"x\"\ncredential = \"database/creds/app\"\nttl = \"500ms\"\n",
+            "agent.toml:1: secret \"x\": ttl \"500ms\": a credential lasts whole seconds",
         ),
         (
             "[[secrets]]\nname = \"x\"\npaths = { \"a-b\" = \"kv/a\" }\ntemplate = \"\"\n",

@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn source() -> Source {
-    Source { path: "kv/a".to_owned(), version: 0 }
+    Source { path: "kv/a".to_owned(), version: 0, lease: None }
 }
 
 fn rendered(format: Format, fields: &[(&str, &[u8])]) -> Result<Vec<u8>, RenderError> {
