@@ -128,6 +128,7 @@ fn vault(figures: &UnsealedFigures, out: &mut Out<'_>) -> fmt::Result {
         ("coffer_watchers", "Watches under way", figures.watchers),
         ("coffer_operator_sessions", "Sessions of operators that are stored", figures.operator_sessions),
         ("coffer_grants", "Grants", figures.grants),
+        ("coffer_leases_stuck", "Leases that somebody should look at", figures.leases_stuck),
         ("coffer_password_checks", "Password checks under way or waiting", figures.password_checks),
     ];
     for (name, help, value) in gauges {
@@ -135,6 +136,9 @@ fn vault(figures: &UnsealedFigures, out: &mut Out<'_>) -> fmt::Result {
     }
     let decisions = [([("source", "remembered")], figures.decisions_remembered), ([("source", "made")], figures.decisions_made)];
     out.counter("coffer_policy_decisions", "Decisions of policy: made, or remembered from before", decisions)?;
+    out.one("coffer_leases", "Leases of credentials", figures.leases as f64)?;
+    let endings = [([("outcome", "ended")], figures.endings), ([("outcome", "failed")], figures.endings_failed)];
+    out.counter("coffer_lease_endings", "Credentials that were ended, and tries that failed", endings)?;
     let behind = figures.clock_behind_millis as f64 / 1_000.0;
     out.one("coffer_clock_behind_seconds", "How far the clock is behind the latest time that the vault has seen", behind)
 }

@@ -1,5 +1,7 @@
 //! Figures of a vault, for whoever watches over it: counts and durations, never names but those of clusters.
 
+use std::sync::atomic::Ordering;
+
 use coffer_audit::log::Figures as AuditFigures;
 use coffer_core::measure::Counter;
 use coffer_kubernetes::PodCache;
@@ -31,6 +33,14 @@ pub struct UnsealedFigures {
     pub operator_sessions: usize,
     /// Grants.
     pub grants: usize,
+    /// Leases.
+    pub leases: u64,
+    /// Leases that somebody should look at, of those that were tried since the vault was unsealed.
+    pub leases_stuck: usize,
+    /// Credentials that were ended.
+    pub endings: u64,
+    /// Tries to end one that failed.
+    pub endings_failed: u64,
     /// Decisions that were remembered.
     pub decisions_remembered: u64,
     /// Decisions that were made.
@@ -73,6 +83,10 @@ impl Unsealed {
             watchers: self.watchers.count(),
             operator_sessions: self.sessions.len(),
             grants: self.grants.len(),
+            leases: self.leases.load(Ordering::Relaxed),
+            leases_stuck: self.endings.stuck(),
+            endings: self.endings.ended.count(),
+            endings_failed: self.endings.failed.count(),
             decisions_remembered: self.decisions.remembered.count(),
             decisions_made: self.decisions.made.count(),
             password_checks: PASSWORD_PLACES.saturating_sub(self.password_queue.available_permits()),

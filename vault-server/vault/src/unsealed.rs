@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,6 +66,8 @@ pub struct Unsealed {
     /// One password of the vault's own at a time.
     pub(crate) rotating: Mutex<()>,
     pub(crate) endings: Endings,
+    /// How many leases there are.
+    pub(crate) leases: AtomicU64,
     /// Held while leases are counted: counts are written with what they count.
     pub(crate) lease_counts: Mutex<()>,
     pub(crate) operators: Arc<Table<OperatorRecord>>,
@@ -164,6 +169,7 @@ impl Unsealed {
             databases_in_use: InUse::default(),
             rotating: Mutex::new(()),
             endings: Endings::default(),
+            leases: AtomicU64::new(0),
             lease_counts: Mutex::new(()),
             operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
             clusters: Arc::new(Table::load(&barrier, directory(id, "cluster")?).await?),
@@ -206,6 +212,7 @@ impl Unsealed {
             behind,
         };
         vault.in_force.store(Arc::new(vault.compile(1)?));
+        vault.leases.store(vault.leases_count().await?, Ordering::Relaxed);
         vault.resume_clusters().await?;
         vault.replay().await?;
         Ok(Arc::new(vault))

@@ -44,8 +44,8 @@ impl Unsealed {
         Ok(self.counted(&key).await?.0)
     }
 
-    /// How many leases there are.
-    pub async fn leases_count(&self) -> Result<u64, Failure> {
+    /// How many leases there are, as is stored.
+    pub(crate) async fn leases_count(&self) -> Result<u64, Failure> {
         Ok(self.counted(&Index(self.tenant.id).at([b"count".as_slice(), b"tenant"])?).await?.0)
     }
 

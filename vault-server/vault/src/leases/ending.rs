@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use coffer_barrier::{Batch, Expect, RecordKey};
-use coffer_core::{id::LeaseId, reason::Reason};
+use coffer_core::{id::LeaseId, measure::Counter, reason::Reason};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -54,15 +54,27 @@ impl Why {
     }
 }
 
-/// Endings under way.
+/// Endings under way, and what came of those before.
 pub(crate) struct Endings {
     running: Mutex<BTreeSet<LeaseId>>,
     turns: Arc<Semaphore>,
+    /// Those that somebody should look at.
+    stuck: Mutex<BTreeSet<LeaseId>>,
+    /// Credentials that were ended.
+    pub(crate) ended: Counter,
+    /// Tries that failed.
+    pub(crate) failed: Counter,
 }
 
 impl Default for Endings {
     fn default() -> Self {
-        Self { running: Mutex::default(), turns: Arc::new(Semaphore::new(ENDINGS_MAX)) }
+        Self {
+            running: Mutex::default(),
+            turns: Arc::new(Semaphore::new(ENDINGS_MAX)),
+            stuck: Mutex::default(),
+            ended: Counter::default(),
+            failed: Counter::default(),
+        }
     }
 }
 
@@ -78,6 +90,19 @@ impl Drop for Running<'_> {
 impl Endings {
     fn begin(&self, id: LeaseId) -> Option<Running<'_>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id).then_some(Running(self, id))
+    }
+
+    /// How many somebody should look at, of those that were tried since the vault was unsealed.
+    pub(crate) fn stuck(&self) -> usize {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn note_stuck(&self, id: LeaseId) {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn note_gone(&self, id: LeaseId) {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     fn is_running(&self, id: LeaseId) -> bool {
@@ -120,13 +145,20 @@ impl Unsealed {
                 };
                 self.change_lease(place, (&noted, version), &again).await.map(drop)
             }
-            Ok(()) => self.remove_lease(place, why.name()).await,
+            Ok(()) => {
+                self.endings.ended.add_one();
+                self.remove_lease(place, why.name()).await
+            }
             Err(failure) => {
+                self.endings.failed.add_one();
                 let attempts = noted.attempts.saturating_add(1);
                 let wait = Duration::from_secs(1_u64.checked_shl(attempts.min(16)).unwrap_or(u64::MAX)).min(RETRY_MAX);
                 let error = failure.message.to_string();
                 let failed = LeaseRecord { attempts, error, due: self.now().plus(wait), ..noted.clone() };
                 self.change_lease(place, (&noted, version), &failed).await?;
+                if is_stuck(&failed) {
+                    self.endings.note_stuck(place.id);
+                }
                 if attempts == STUCK_AFTER {
                     self.say_stuck(place, &failed).await?;
                 }
@@ -156,7 +188,12 @@ impl Unsealed {
             self.count_one_less(&mut batch, &lease).await?;
             match self.write(batch, &record).await {
                 Err(failure) if failure.reason == Reason::Conflict => {}
-                written => return self.append_written(written?).await,
+                written => {
+                    let written = written?;
+                    self.endings.note_gone(place.id);
+                    self.leases.fetch_sub(1, Ordering::Relaxed);
+                    return self.append_written(written).await;
+                }
             }
         }
         Err(Failure::conflict())

@@ -1,6 +1,6 @@
 //! Making credentials: intended, done, confirmed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use coffer_barrier::Batch;
 use coffer_core::{
@@ -106,7 +106,11 @@ impl Unsealed {
             self.count_one_more(&mut batch, lease).await?;
             match self.write(batch, &record).await {
                 Err(failure) if failure.reason == Reason::Conflict => {}
-                written => return self.append_written(written?).await,
+                written => {
+                    let written = written?;
+                    self.leases.fetch_add(1, Ordering::Relaxed);
+                    return self.append_written(written).await;
+                }
             }
         }
         Err(Failure::conflict())
