@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 15] = [
     "coffer/v1/lease.proto",
     "coffer/v1/mount.proto",
     "coffer/v1/operator.proto",
+    "coffer/v1/pki.proto",
     "coffer/v1/policy.proto",
     "coffer/v1/session.proto",
     "coffer/v1/snapshot.proto",
@@ -21,7 +22,7 @@ const FILES: [&str; 15] = [
 ];
 
 /// Messages with a field that opens something: their `Debug` is written by hand, in `src/redacted.rs`.
-const SECRET_MESSAGES: [&str; 18] = [
+const SECRET_MESSAGES: [&str; 20] = [
     "coffer.v1.InitRequest",
     "coffer.v1.InitResponse",
     "coffer.v1.UnsealRequest",
@@ -40,6 +41,8 @@ const SECRET_MESSAGES: [&str; 18] = [
     "coffer.v1.PutSecretRequest",
     "coffer.v1.IssueCredentialResponse",
     "coffer.v1.PutConnectionRequest",
+    "coffer.v1.IssueCertificateResponse",
+    "coffer.v1.ImportIssuerRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

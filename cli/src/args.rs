@@ -215,6 +215,8 @@ pub(crate) enum Command {
     Database(commands::database::Database),
     #[command(subcommand)]
     Mount(commands::mount::Mount),
+    #[command(subcommand)]
+    Pki(commands::pki::Pki),
     Grant(commands::grant::Grant),
     Revoke(commands::grant::Revoke),
     Grants(commands::grant::Grants),

@@ -14,6 +14,7 @@ pub(crate) mod lease;
 pub(crate) mod login;
 pub(crate) mod mount;
 pub(crate) mod operator;
+pub(crate) mod pki;
 pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod session;

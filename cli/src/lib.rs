@@ -120,6 +120,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Lease(command) => command.run(&app).await,
         Command::Database(command) => command.run(&app).await,
         Command::Mount(command) => command.run(&app).await,
+        Command::Pki(command) => command.run(&app).await,
         Command::Grant(command) => command.run(&app).await,
         Command::Revoke(command) => command.run(&app).await,
         Command::Grants(command) => command.run(&app).await,

@@ -13,9 +13,10 @@ use coffer_proto::v1::{
     cluster_service_client::ClusterServiceClient, database_service_client::DatabaseServiceClient,
     grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient, kv_service_client::KvServiceClient,
     lease_service_client::LeaseServiceClient, mount_service_client::MountServiceClient,
-    operator_service_client::OperatorServiceClient, policy_service_client::PolicyServiceClient,
-    session_service_client::SessionServiceClient, snapshot_service_client::SnapshotServiceClient,
-    system_service_client::SystemServiceClient, watch_service_client::WatchServiceClient,
+    operator_service_client::OperatorServiceClient, pki_service_client::PkiServiceClient,
+    policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
+    snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
+    watch_service_client::WatchServiceClient,
 };
 use coffer_secret::SecretString;
 use http::Uri;
@@ -303,6 +304,8 @@ impl Client {
         mounts: MountServiceClient;
         /// Operators.
         operators: OperatorServiceClient;
+        /// Certificates.
+        pki: PkiServiceClient;
         /// Policies.
         policies: PolicyServiceClient;
         /// Sessions.

@@ -31,4 +31,6 @@ redacted!(
     PutSecretRequest,
     IssueCredentialResponse,
     PutConnectionRequest,
+    IssueCertificateResponse,
+    ImportIssuerRequest,
 );

@@ -265,7 +265,7 @@ fn every_bug_of_comparable_vaults_has_a_test_or_a_reason() -> Result<()> {
 }
 
 /// Fields that hold what opens something, or a secret's values.
-const SECRET_FIELDS: [&str; 11] = [
+const SECRET_FIELDS: [&str; 12] = [
     "bootstrap_credential",
     "credential",
     "fields",
@@ -273,6 +273,7 @@ const SECRET_FIELDS: [&str; 11] = [
     "new_shares",
     "old_password",
     "password",
+    "private_key",
     "setup_token",
     "share",
     "shares",

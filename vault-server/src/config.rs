@@ -42,6 +42,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) metrics: Metrics,
     #[serde(default)]
+    pub(crate) pki: Pki,
+    #[serde(default)]
     pub(crate) limits: Limits,
     /// Seconds between the word to stop and the end of accepting connections: for whoever routes to this server to hear
     /// that it is not ready any more.
@@ -53,6 +55,15 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metrics {
     /// Where metrics and probes are answered, over plain HTTP; none for nowhere.
+    pub(crate) listen: Option<SocketAddr>,
+    /// A file to write that address into once the server listens.
+    pub(crate) address_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pki {
+    /// Where certificates of CAs and revocation lists are answered, over plain HTTP; none for nowhere.
     pub(crate) listen: Option<SocketAddr>,
     /// A file to write that address into once the server listens.
     pub(crate) address_file: Option<PathBuf>,
@@ -270,6 +281,7 @@ impl Config {
             ("seal", self.seal != other.seal),
             ("log.format", self.log.format != other.log.format),
             ("metrics", self.metrics != other.metrics),
+            ("pki", self.pki != other.pki),
             ("limits", self.limits != other.limits),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()

@@ -1,6 +1,6 @@
 //! Wiring: store, vault, API, listeners; and the way down again.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use coffer_api::{Api, ApiConfig, ConnectionLimits, listen, tls};
@@ -40,10 +40,8 @@ pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow
         .map_err(|_| anyhow!("another cipher provider is there already"))?;
     let (tasks, stop, end) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     // A place for metrics, before anything is opened that would have to be closed.
-    let web = match config.metrics.listen {
-        Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("metrics.listen: {address}"))?),
-        None => None,
-    };
+    let web = bind_web("metrics.listen", config.metrics.listen).await?;
+    let lists = bind_web("pki.listen", config.pki.listen).await?;
     let mut store = open_store(&config.store).await?;
     let store_metrics = Arc::<StoreMetrics>::default();
     if web.is_some() {
@@ -70,13 +68,16 @@ pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow
     };
     let (socket, address_file) = (config.listen.socket.clone(), config.listen.address_file.clone());
     if let Some(web) = web {
-        let address = web.local_addr()?;
-        if let Some(file) = &config.metrics.address_file {
-            files::write(file, address.to_string().as_bytes(), 0o644)?;
-        }
+        let address = tell_address(&web, config.metrics.address_file.as_deref())?;
         let metrics = Metrics::new(Sources { api: api.clone(), vault: Arc::clone(&vault), store: store_metrics });
-        tasks.spawn(web::serve(web, api.clone(), metrics, tasks.clone(), end.clone()));
+        let page = web::Page::Metrics(Box::new((api.clone(), metrics)));
+        tasks.spawn(web::serve(web, page, tasks.clone(), end.clone()));
         tracing::info!(%address, "answering for metrics and probes");
+    }
+    if let Some(lists) = lists {
+        let address = tell_address(&lists, config.pki.address_file.as_deref())?;
+        tasks.spawn(web::serve(lists, web::Page::Lists(Arc::clone(&vault)), tasks.clone(), end.clone()));
+        tracing::info!(%address, "answering for revocation lists and certificates of CAs");
     }
     let running = Running { path: path.to_owned(), config, certificate, api: api.clone(), log };
     tasks.spawn(follow_signals(running, stop.clone())?);
@@ -101,6 +102,21 @@ pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow
     }
     tracing::info!("stopped");
     served.context("serving failed")
+}
+
+/// A place for what is answered over plain HTTP.
+async fn bind_web(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    TcpListener::bind(address).await.map(Some).with_context(|| format!("{key}: {address}"))
+}
+
+/// Writes where that is, for whoever chose no port.
+fn tell_address(listener: &TcpListener, file: Option<&Path>) -> anyhow::Result<SocketAddr> {
+    let address = listener.local_addr()?;
+    if let Some(file) = file {
+        files::write(file, address.to_string().as_bytes(), 0o644)?;
+    }
+    Ok(address)
 }
 
 /// Lets streams end, and requests under way, for as long as that may take.

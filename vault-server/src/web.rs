@@ -1,8 +1,12 @@
-//! Metrics and probes over plain HTTP, on a port of their own: nothing secret is there, and nothing can be changed.
+//! What is answered over plain HTTP: metrics and probes on one port, certificates of CAs and revocation lists on another.
+//! Nothing secret is there, and nothing can be changed.
+
+mod lists;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use coffer_api::{Api, Health};
+use coffer_vault::Vault;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -33,8 +37,8 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 type Answer = Response<Full<Bytes>>;
 
 /// Answers until `end`.
-pub(crate) async fn serve(listener: TcpListener, api: Api, metrics: Metrics, tasks: TaskTracker, end: CancellationToken) {
-    let (places, page) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Page { api, metrics }));
+pub(crate) async fn serve(listener: TcpListener, page: Page, tasks: TaskTracker, end: CancellationToken) {
+    let (places, page) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(page));
     loop {
         let accept = async {
             let place = Arc::clone(&places).acquire_owned().await.ok()?;
@@ -57,7 +61,7 @@ pub(crate) async fn serve(listener: TcpListener, api: Api, metrics: Metrics, tas
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection for metrics cannot be accepted");
+                tracing::warn!(%error, "a connection over plain HTTP cannot be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -65,45 +69,54 @@ pub(crate) async fn serve(listener: TcpListener, api: Api, metrics: Metrics, tas
 }
 
 async fn connection(stream: TcpStream, page: &Page) {
-    let answer = service_fn(|request| async move { Ok::<_, Infallible>(page.answer(&request)) });
+    let answer = service_fn(|request| async move { Ok::<_, Infallible>(page.answer(&request).await) });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answer);
     if let Ok(Err(error)) = timeout(CONNECTION_TIME_MAX, served).await {
-        tracing::debug!(%error, "a connection for metrics broke");
+        tracing::debug!(%error, "a connection over plain HTTP broke");
     }
 }
 
 /// What there is to ask for.
-struct Page {
-    api: Api,
-    metrics: Metrics,
+pub(crate) enum Page {
+    /// Metrics and probes.
+    Metrics(Box<(Api, Metrics)>),
+    /// Certificates of CAs, and revocation lists.
+    Lists(Arc<Vault>),
 }
 
 impl Page {
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             answer.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        match request.uri().path() {
-            "/metrics" => match self.metrics.text() {
-                Ok(body) => with_type(StatusCode::OK, metrics::CONTENT_TYPE, body),
-                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
-            },
-            "/health/live" => health(StatusCode::OK, self.api.health()),
-            "/health/ready" => {
-                let health_now = self.api.health();
-                match ready(health_now, request.uri().query().unwrap_or_default()) {
-                    Ok(status) => health(status, health_now),
-                    Err(why) => text(StatusCode::BAD_REQUEST, why),
-                }
-            }
-            _ => text(StatusCode::NOT_FOUND, "there are /metrics, /health/live and /health/ready\n"),
+        match self {
+            Self::Metrics(both) => of_metrics(&both.0, &both.1, request),
+            Self::Lists(vault) => lists::answer(vault, request.uri().path()).await,
         }
+    }
+}
+
+fn of_metrics(api: &Api, metrics: &Metrics, request: &Request<Incoming>) -> Answer {
+    match request.uri().path() {
+        "/metrics" => match metrics.text() {
+            Ok(body) => with_type(StatusCode::OK, metrics::CONTENT_TYPE, body),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
+        },
+        "/health/live" => health(StatusCode::OK, api.health()),
+        "/health/ready" => {
+            let health_now = api.health();
+            match ready(health_now, request.uri().query().unwrap_or_default()) {
+                Ok(status) => health(status, health_now),
+                Err(why) => text(StatusCode::BAD_REQUEST, why),
+            }
+        }
+        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /health/live and /health/ready\n"),
     }
 }
 

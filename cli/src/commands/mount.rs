@@ -43,7 +43,7 @@ Examples:
 pub(crate) struct Create {
     /// The name: the first part of the paths in it
     name: String,
-    /// The engine: kv
+    /// The engine: kv or pki
     #[arg(long)]
     engine: String,
     /// What it is for

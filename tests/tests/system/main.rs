@@ -27,6 +27,7 @@ mod mounts;
 mod opening;
 mod outage;
 mod peers;
+mod pki;
 mod power;
 mod rpcs;
 mod serve;

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const PATH: &str = "kv/matrix/secret";
+/// A certificate that nobody has.
+const NUMBER: &str = "pki/certificates/4000000000000000000000000000000000000000";
 /// A pod that may read [`PATH`], and nothing else.
 const READER: &str = "reader";
 /// A pod that nothing was granted to.
@@ -71,7 +73,7 @@ macro_rules! rows {
 
 /// One row for each RPC. Called in this order, none spoils what a later one needs.
 pub(crate) fn rows() -> Vec<Row> {
-    [of_the_vault(), of_engines(), of_the_end()].into_iter().flatten().collect()
+    [of_the_vault(), of_engines(), of_pki(), of_the_end()].into_iter().flatten().collect()
 }
 
 fn of_the_vault() -> Vec<Row> {
@@ -182,6 +184,31 @@ fn of_engines() -> Vec<Row> {
     }
 }
 
+fn of_pki() -> Vec<Row> {
+    rows! {
+        "PkiService"/"CreateIssuer", Only(&[ADMIN]), pki.create_issuer(CreateIssuerRequest { path: "pki/issuers/root".into(), ..Default::default() });
+        "PkiService"/"CreateIntermediate", Only(&[ADMIN]), pki.create_intermediate(CreateIntermediateRequest { path: "pki/issuers/below".into(), ..Default::default() });
+        "PkiService"/"ImportIssuer", Only(&[ADMIN]), pki.import_issuer(ImportIssuerRequest { path: "pki/issuers/old".into(), ..Default::default() });
+        "PkiService"/"InstallCertificate", Only(&[ADMIN]), pki.install_certificate(InstallCertificateRequest { path: "pki/issuers/below".into(), ..Default::default() });
+        "PkiService"/"SignIssuer", Only(&[READER]), pki.sign_issuer(SignIssuerRequest { path: "pki/sign-ca/root".into(), ..Default::default() });
+        "PkiService"/"GetIssuer", Only(&[ADMIN, OFFICER, AUDITOR]), pki.get_issuer(GetIssuerRequest { path: "pki/issuers/root".into() });
+        "PkiService"/"ListIssuers", Only(&[ADMIN, OFFICER, AUDITOR]), pki.list_issuers(ListIssuersRequest { path: "pki/issuers".into(), ..Default::default() });
+        "PkiService"/"DeleteIssuer", Only(&[ADMIN]), pki.delete_issuer(DeleteIssuerRequest { path: "pki/issuers/root".into(), ..Default::default() });
+        "PkiService"/"GetPkiConfig", Only(&[ADMIN, OFFICER, AUDITOR]), pki.get_pki_config(GetPkiConfigRequest { path: "pki/config".into() });
+        "PkiService"/"PutPkiConfig", Only(&[ADMIN]), pki.put_pki_config(PutPkiConfigRequest { path: "pki/config".into(), config: Some(PkiConfig::default()) });
+        "PkiService"/"PutPkiRole", Only(&[ADMIN]), pki.put_pki_role(PutPkiRoleRequest { path: "pki/roles/web".into(), role: Some(PkiRole::default()), ..Default::default() });
+        "PkiService"/"GetPkiRole", Only(&[ADMIN, OFFICER, AUDITOR]), pki.get_pki_role(GetPkiRoleRequest { path: "pki/roles/web".into() });
+        "PkiService"/"ListPkiRoles", Only(&[ADMIN, OFFICER, AUDITOR]), pki.list_pki_roles(ListPkiRolesRequest { path: "pki/roles".into(), ..Default::default() });
+        "PkiService"/"DeletePkiRole", Only(&[ADMIN]), pki.delete_pki_role(DeletePkiRoleRequest { path: "pki/roles/web".into(), ..Default::default() });
+        "PkiService"/"IssueCertificate", Only(&[READER]), pki.issue_certificate(IssueCertificateRequest { path: "pki/issue/web".into(), ..Default::default() });
+        "PkiService"/"SignCertificate", Only(&[READER]), pki.sign_certificate(SignCertificateRequest { path: "pki/sign/web".into(), ..Default::default() });
+        "PkiService"/"GetCertificate", Only(&[ADMIN, OFFICER, AUDITOR]), pki.get_certificate(GetCertificateRequest { path: NUMBER.into() });
+        "PkiService"/"ListCertificates", Only(&[ADMIN, OFFICER, AUDITOR]), pki.list_certificates(ListCertificatesRequest { path: "pki/certificates".into(), ..Default::default() });
+        "PkiService"/"RevokeCertificate", Only(&[ADMIN]), pki.revoke_certificate(RevokeCertificateRequest { path: NUMBER.into(), ..Default::default() });
+        "PkiService"/"GetCrl", Only(&[ADMIN, OFFICER, AUDITOR]), pki.get_crl(GetCrlRequest { path: "pki/issuers/root".into() });
+    }
+}
+
 /// What ends what the others need.
 fn of_the_end() -> Vec<Row> {
     rows! {
@@ -257,6 +284,10 @@ fn only_these_rpcs_need_no_session() {
 async fn every_rpc_lets_through_whom_its_row_names_and_leaves_a_record() -> Result<()> {
     let vault = Vault::new().await?;
     vault.grant_read(PATH, "k8s:test/shop/reader").await?;
+    vault.mount("pki", "pki").await?;
+    vault.grant("read", "pki/issue/web", "k8s:test/shop/reader").await?;
+    vault.grant("use", "pki/sign/web", "k8s:test/shop/reader").await?;
+    vault.grant("use", "pki/sign-ca/root", "k8s:test/shop/reader").await?;
     let mut callers = vec![("stranger", vault.stranger()?)];
     for name in [READER, NOBODY] {
         callers.push((name, vault.workload(&Pod::new("shop", name)?).await?));

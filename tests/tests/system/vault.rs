@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use coffer_client::{
     Client, Identity, Options,
     proto::{
-        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateOperatorRequest, Grant, InitRequest, InitResponse,
-        KeySource, PodCheck, PutSecretRequest, TailAuditRequest, UnsealRequest, key_source::Source,
+        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateMountRequest, CreateOperatorRequest, Grant, InitRequest,
+        InitResponse, KeySource, PodCheck, PutSecretRequest, TailAuditRequest, UnsealRequest, key_source::Source,
     },
 };
 use coffer_secret::SecretString;
@@ -192,10 +192,22 @@ impl Vault {
         Ok(())
     }
 
+    /// Makes a mount.
+    pub(crate) async fn mount(&self, name: &str, engine: &str) -> Result<()> {
+        let request = CreateMountRequest { name: name.to_owned(), engine: engine.to_owned(), ..CreateMountRequest::default() };
+        self.operator(ADMIN).await?.mounts().create_mount(request).await?;
+        Ok(())
+    }
+
     /// Grants reading.
     pub(crate) async fn grant_read(&self, path: &str, principal: &str) -> Result<Grant> {
+        self.grant("read", path, principal).await
+    }
+
+    /// Grants an action.
+    pub(crate) async fn grant(&self, action: &str, path: &str, principal: &str) -> Result<Grant> {
         let request = CreateGrantRequest {
-            actions: vec!["read".to_owned()],
+            actions: vec![action.to_owned()],
             path: path.to_owned(),
             principal: principal.to_owned(),
             idempotency_key: String::new(),

@@ -141,6 +141,27 @@ rpcs! {
     DESTROY_VERSIONS = "KvService" "DestroyVersions" Permission(Action::Destroy), audited: true, tenant: true;
     DESTROY_SECRET = "KvService" "DestroySecret" Permission(Action::Destroy), audited: true, tenant: true;
 
+    CREATE_ISSUER = "PkiService" "CreateIssuer" Permission(Action::Write), audited: true, tenant: true;
+    CREATE_INTERMEDIATE = "PkiService" "CreateIntermediate" Permission(Action::Write), audited: true, tenant: true;
+    IMPORT_ISSUER = "PkiService" "ImportIssuer" Permission(Action::Write), audited: true, tenant: true;
+    INSTALL_CERTIFICATE = "PkiService" "InstallCertificate" Permission(Action::Write), audited: true, tenant: true;
+    SIGN_ISSUER = "PkiService" "SignIssuer" Permission(Action::Use), audited: true, tenant: true;
+    GET_ISSUER = "PkiService" "GetIssuer" Permission(Action::List), audited: true, tenant: true;
+    LIST_ISSUERS = "PkiService" "ListIssuers" Permission(Action::List), audited: true, tenant: true;
+    DELETE_ISSUER = "PkiService" "DeleteIssuer" Permission(Action::Delete), audited: true, tenant: true;
+    GET_PKI_CONFIG = "PkiService" "GetPkiConfig" Permission(Action::List), audited: true, tenant: true;
+    PUT_PKI_CONFIG = "PkiService" "PutPkiConfig" Permission(Action::Write), audited: true, tenant: true;
+    PUT_PKI_ROLE = "PkiService" "PutPkiRole" Permission(Action::Write), audited: true, tenant: true;
+    GET_PKI_ROLE = "PkiService" "GetPkiRole" Permission(Action::List), audited: true, tenant: true;
+    LIST_PKI_ROLES = "PkiService" "ListPkiRoles" Permission(Action::List), audited: true, tenant: true;
+    DELETE_PKI_ROLE = "PkiService" "DeletePkiRole" Permission(Action::Delete), audited: true, tenant: true;
+    ISSUE_CERTIFICATE = "PkiService" "IssueCertificate" Permission(Action::Read), audited: true, tenant: true;
+    SIGN_CERTIFICATE = "PkiService" "SignCertificate" Permission(Action::Use), audited: true, tenant: true;
+    GET_CERTIFICATE = "PkiService" "GetCertificate" Permission(Action::List), audited: true, tenant: true;
+    LIST_CERTIFICATES = "PkiService" "ListCertificates" Permission(Action::List), audited: true, tenant: true;
+    REVOKE_CERTIFICATE = "PkiService" "RevokeCertificate" Permission(Action::Delete), audited: true, tenant: true;
+    GET_CRL = "PkiService" "GetCrl" Permission(Action::List), audited: true, tenant: true;
+
     WATCH = "WatchService" "Watch" Session, audited: true, tenant: true;
 
     TAIL_AUDIT = "AuditService" "TailAudit" Permission(Action::AuditRead), audited: true, tenant: false;

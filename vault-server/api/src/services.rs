@@ -12,6 +12,7 @@ mod kv;
 mod lease;
 mod mount;
 mod operator;
+mod pki;
 mod policy;
 mod session;
 mod snapshot;
@@ -30,9 +31,10 @@ use coffer_proto::v1::{
     cluster_service_server::ClusterServiceServer, database_service_server::DatabaseServiceServer,
     grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer, kv_service_server::KvServiceServer,
     lease_service_server::LeaseServiceServer, mount_service_server::MountServiceServer,
-    operator_service_server::OperatorServiceServer, policy_service_server::PolicyServiceServer,
-    session_service_server::SessionServiceServer, snapshot_service_server::SnapshotServiceServer,
-    system_service_server::SystemServiceServer, watch_service_server::WatchServiceServer,
+    operator_service_server::OperatorServiceServer, pki_service_server::PkiServiceServer,
+    policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
+    snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
+    watch_service_server::WatchServiceServer,
 };
 use coffer_secret::SecretString;
 use coffer_vault::Vault;
@@ -146,6 +148,7 @@ impl Api {
             .add_service(limited!(MountServiceServer))
             .add_service(limited!(LeaseServiceServer))
             .add_service(limited!(DatabaseServiceServer))
+            .add_service(limited!(PkiServiceServer))
             .add_service(limited!(WatchServiceServer))
             .add_service(limited!(AuditServiceServer))
             .add_service(limited!(HealthServer))

@@ -77,6 +77,8 @@ ids! {
     ClusterId,
     /// A secret of the kv engine: a name that is destroyed and made again has another.
     SecretId,
+    /// An issuer of the pki engine: one that is deleted and made again under the same name is another.
+    IssuerId,
     /// A session.
     SessionId,
     /// A grant.

@@ -28,6 +28,45 @@ pub const CUSTOM_METADATA_VALUE_BYTES_MAX: usize = 512;
 /// Seconds that a version may live: a hundred years.
 pub const TTL_SECS_MAX: u64 = 3_155_760_000;
 
+/// Issuers in a mount of the pki engine.
+pub const PKI_ISSUERS_MAX: usize = 32;
+/// Roles in a mount of the pki engine.
+pub const PKI_ROLES_MAX: usize = 4_096;
+/// Patterns of one kind (names, addresses, URIs) in a role.
+pub const PKI_PATTERNS_MAX: usize = 64;
+/// Names in a certificate.
+pub const PKI_NAMES_MAX: usize = 64;
+/// Bytes in a name that a certificate is for, or in a pattern.
+pub const PKI_NAME_BYTES_MAX: usize = 253;
+/// Bytes in a URI that a certificate is for, or in a pattern of such.
+pub const PKI_URI_BYTES_MAX: usize = 512;
+/// Characters in a part of a subject: a common name, an organisation.
+pub const PKI_SUBJECT_CHARS_MAX: usize = 64;
+/// Bytes in a signing request, as PEM.
+pub const PKI_REQUEST_BYTES_MAX: usize = 16 << 10;
+/// Certificates in a chain that is handed in, or kept above a CA.
+pub const PKI_CHAIN_MAX: usize = 8;
+/// Bytes in such a chain, as PEM.
+pub const PKI_CHAIN_BYTES_MAX: usize = 64 << 10;
+/// Certificates of a CA by other CAs, beside its own.
+pub const PKI_CROSSED_MAX: usize = 4;
+/// Bytes in the address under which a mount's revocation lists are found.
+pub const PKI_ADDRESS_BYTES_MAX: usize = 200;
+/// How long a revocation list counts. It is signed anew when half of that has passed, and at once when it grows.
+pub const PKI_CRL_LIFETIME: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// Certificates in a revocation list from which on those issued next are spread over more lists.
+pub const PKI_CRL_ENTRIES: usize = 4_096;
+/// How long after the end of a certificate what is kept about it is kept.
+pub const PKI_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long a certificate lasts, unless role or request say otherwise.
+pub const PKI_TTL_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a certificate of a role may last, at most.
+pub const PKI_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// How long an issuer's own certificate may last, at most.
+pub const PKI_ISSUER_TTL_MAX: Duration = Duration::from_secs(30 * 366 * 24 * 60 * 60);
+/// How long before the moment of its making a certificate begins, for clocks that are behind.
+pub const PKI_BACKDATE: Duration = Duration::from_secs(30);
+
 /// Entries on a page, unless said otherwise.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Entries on a page, at most.

@@ -20,6 +20,7 @@ pub mod share;
 pub mod sign;
 pub mod siv;
 pub mod token;
+pub mod x509;
 pub mod xaes;
 
 /// Does not build where a feature that wipes was lost on the way through the dependencies.

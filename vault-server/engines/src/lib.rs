@@ -1,4 +1,4 @@
-//! Secret engines: kv, database.
+//! Secret engines: kv, database, pki.
 //!
 //! An engine turns requests into records of the barrier. It keys everything by immutable ids, so that what is destroyed
 //! and made again under the same name inherits nothing. A write is planned, not done: the caller adds what else must be
@@ -6,6 +6,7 @@
 
 pub mod database;
 pub mod kv;
+pub mod pki;
 
 use coffer_barrier::Batch;
 

@@ -34,11 +34,13 @@ pub enum Engine {
     Kv,
     /// Users of databases.
     Database,
+    /// Certificates.
+    Pki,
 }
 
 impl Engine {
     /// Every engine.
-    pub const ALL: &[Self] = &[Self::Kv, Self::Database];
+    pub const ALL: &[Self] = &[Self::Kv, Self::Database, Self::Pki];
 
     /// The name in mounts, and of the directory that holds what its mounts keep.
     #[must_use]
@@ -46,6 +48,7 @@ impl Engine {
         match self {
             Self::Kv => "kv",
             Self::Database => "database",
+            Self::Pki => "pki",
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     epoch,
     figures::Decisions,
     leases::Endings,
+    lists::Lists,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     pod_keys::PodKeys,
     records::{
@@ -80,6 +81,8 @@ pub struct Unsealed {
     pub(crate) repeats: RecordKey,
     pub(crate) runtimes: Runtimes,
     pub(crate) keys_of_pods: PodKeys,
+    /// Revocation lists that were signed lately.
+    pub(crate) lists: Arc<Lists>,
     pub(crate) session_sealer: Sealer,
     pub(crate) opened: OpenedTokens,
     pub(crate) page_sealer: Sealer,
@@ -145,6 +148,19 @@ pub(crate) const SESSIONS: &str = "session";
 /// Where a tenant's bootstrap credential is.
 pub(crate) const BOOTSTRAP_TABLE: &str = "bootstrap";
 
+/// How far the clock is behind a time that the vault has seen; the log says so, where it is.
+fn told_behind(clock: &dyn Clock, not_before: Timestamp) -> Duration {
+    let behind = not_before.since(clock.now());
+    if !behind.is_zero() {
+        tracing::error!(
+            behind_secs = behind.as_secs(),
+            "the clock stands before a time that the vault has seen: nothing is issued until it has caught up, or the \
+             server is started again with the right time (docs/server.md, \"When the clock was wrong\")"
+        );
+    }
+    behind
+}
+
 impl Unsealed {
     /// Reads what the vault keeps about itself.
     pub(crate) async fn open(parts: Parts) -> Result<Arc<Self>, Failure> {
@@ -154,14 +170,7 @@ impl Unsealed {
         let id = tenant.value.id;
         let derived = async |scope, label| barrier.derived(scope, label).await.map_err(Failure::from);
         let ending = CancellationToken::new();
-        let behind = not_before.since(clock.now());
-        if !behind.is_zero() {
-            tracing::error!(
-                behind_secs = behind.as_secs(),
-                "the clock stands before a time that the vault has seen: nothing is issued until it has caught up, or the \
-                 server is started again with the right time (docs/server.md, \"When the clock was wrong\")"
-            );
-        }
+        let behind = told_behind(&*clock, not_before);
         let vault = Self {
             mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
             erasures: Arc::new(Table::load(&barrier, directory(id, "erasure")?).await?),
@@ -181,6 +190,7 @@ impl Unsealed {
             repeats: directory(id, "repeat")?,
             runtimes: Arc::new(RwLock::new(BTreeMap::new())),
             keys_of_pods: PodKeys::default(),
+            lists: Arc::default(),
             session_sealer: Sealer::new(&epoch::sessions(derived(Scope::Tenant(id), Label::Sessions).await?, epoch), "session"),
             opened: OpenedTokens::default(),
             page_sealer: Sealer::new(&derived(Scope::Tenant(id), Label::Pages).await?, "page"),

@@ -47,6 +47,8 @@ impl Unsealed {
         vault.spawn(async move { upkeep.erase_deleted_mounts().await });
         vault.spawn(Arc::clone(vault).end_what_is_due());
         vault.spawn(Arc::clone(vault).end_with_owners());
+        let upkeep = Arc::clone(vault);
+        vault.spawn(async move { upkeep.tidy_certificates().await });
     }
 
     /// Ends the work: streams and upkeep stop, requests under way are waited for, the log gets its last checkpoint.
