@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
@@ -18,11 +18,12 @@ const FILES: [&str; 16] = [
     "coffer/v1/session.proto",
     "coffer/v1/snapshot.proto",
     "coffer/v1/system.proto",
+    "coffer/v1/transit.proto",
     "coffer/v1/watch.proto",
 ];
 
 /// Messages with a field that opens something: their `Debug` is written by hand, in `src/redacted.rs`.
-const SECRET_MESSAGES: [&str; 20] = [
+const SECRET_MESSAGES: [&str; 28] = [
     "coffer.v1.InitRequest",
     "coffer.v1.InitResponse",
     "coffer.v1.UnsealRequest",
@@ -43,6 +44,14 @@ const SECRET_MESSAGES: [&str; 20] = [
     "coffer.v1.PutConnectionRequest",
     "coffer.v1.IssueCertificateResponse",
     "coffer.v1.ImportIssuerRequest",
+    "coffer.v1.EncryptItem",
+    "coffer.v1.DecryptResult",
+    "coffer.v1.SignDataItem",
+    "coffer.v1.VerifyDataItem",
+    "coffer.v1.HmacItem",
+    "coffer.v1.CreateDataKeyResponse",
+    "coffer.v1.GetRandomResponse",
+    "coffer.v1.ImportTransitKeyRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -214,6 +214,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Database(commands::database::Database),
     #[command(subcommand)]
+    Transit(commands::transit::Transit),
+    #[command(subcommand)]
     Mount(commands::mount::Mount),
     #[command(subcommand)]
     Pki(commands::pki::Pki),

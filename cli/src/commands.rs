@@ -21,6 +21,7 @@ pub(crate) mod session;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod transit;
 pub(crate) mod user;
 pub(crate) mod why;
 

@@ -16,7 +16,7 @@ use coffer_proto::v1::{
     operator_service_client::OperatorServiceClient, pki_service_client::PkiServiceClient,
     policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
     snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
-    watch_service_client::WatchServiceClient,
+    transit_service_client::TransitServiceClient, watch_service_client::WatchServiceClient,
 };
 use coffer_secret::SecretString;
 use http::Uri;
@@ -316,6 +316,8 @@ impl Client {
         system: SystemServiceClient;
         /// Watches; [`Client::watch`] is easier.
         watches: WatchServiceClient;
+        /// Keys that stay in the vault.
+        transit: TransitServiceClient;
     }
 
     fn begin(&self, session: Option<v1::Session>) -> Result<Session, Error> {

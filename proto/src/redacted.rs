@@ -33,4 +33,12 @@ redacted!(
     PutConnectionRequest,
     IssueCertificateResponse,
     ImportIssuerRequest,
+    EncryptItem,
+    DecryptResult,
+    SignDataItem,
+    VerifyDataItem,
+    HmacItem,
+    CreateDataKeyResponse,
+    GetRandomResponse,
+    ImportTransitKeyRequest,
 );

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 use coffer_client::{
     Client, Identity, Options,
     proto::{
-        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateOperatorRequest, GetSecretRequest, InitRequest,
-        KeySource, ListSecretsRequest, LoginWorkloadRequest, PodCheck, PutSecretRequest, UnsealRequest, key_source::Source,
+        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateMountRequest, CreateOperatorRequest,
+        CreateTransitKeyRequest, EncryptItem, EncryptRequest, GetSecretRequest, InitRequest, KeySource, ListSecretsRequest,
+        LoginWorkloadRequest, PodCheck, PutSecretRequest, UnsealRequest, key_source::Source,
     },
 };
 use coffer_secret::SecretString;
@@ -24,6 +25,9 @@ use crate::{
 
 /// Names on a page of a list.
 const PAGE_SIZE: u32 = 1_000;
+
+/// What is used of the key.
+const ENCRYPT: &str = "transit/encrypt/bench";
 
 /// A running Coffer.
 pub(crate) struct Coffer {
@@ -84,6 +88,7 @@ impl Coffer {
             idempotency_key: String::new(),
         };
         officer.grants().create_grant(request).await?;
+        make_key(&admin, &officer).await?;
         // A session without a pod check lasts ten minutes: long enough for a run.
         let identity = Identity::generate()?;
         let workload = client(server.url()?, Some(&server.ca()), identity.clone())?;
@@ -130,6 +135,24 @@ impl Coffer {
     }
 }
 
+/// Makes a key that the workload may encrypt with.
+async fn make_key(admin: &Client, officer: &Client) -> Result<()> {
+    let mount = CreateMountRequest { name: "transit".into(), engine: "transit".into(), ..CreateMountRequest::default() };
+    admin.mounts().create_mount(mount).await?;
+    let path = "transit/keys/bench".to_owned();
+    let key = CreateTransitKeyRequest { path, r#type: "aes256-gcm".into(), deletion_allowed: false };
+    admin.transit().create_transit_key(key).await?;
+    let (namespace, account) = JWT_ACCOUNT;
+    let request = CreateGrantRequest {
+        actions: vec!["use".to_owned()],
+        path: ENCRYPT.into(),
+        principal: format!("k8s:bench/{namespace}/{account}"),
+        idempotency_key: String::new(),
+    };
+    officer.grants().create_grant(request).await?;
+    Ok(())
+}
+
 impl Side for Coffer {
     fn process(&self) -> u32 {
         self.process
@@ -167,6 +190,14 @@ impl Side for Coffer {
                     grpc(&ListSecretsRequest { path: "kv/list".into(), page_size: PAGE_SIZE, page_token }.encode_to_vec())
                 };
                 (Arc::new(list), count)
+            }
+            Work::Transit => {
+                let grpc = self.grpc("TransitService/Encrypt");
+                let encrypt = move |number| {
+                    let item = EncryptItem { plaintext: value(number), ..EncryptItem::default() };
+                    grpc(&EncryptRequest { path: ENCRYPT.into(), items: vec![item] }.encode_to_vec())
+                };
+                (Arc::new(encrypt), 1)
             }
         })
     }

@@ -78,8 +78,11 @@ impl OpenBao {
         })?;
         self.bao(
             &["policy", "write", "bench", "-"],
-            "path \"secret/*\" { capabilities = [\"create\", \"update\", \"read\", \"list\"] }",
+            "path \"secret/*\" { capabilities = [\"create\", \"update\", \"read\", \"list\"] }\n\
+             path \"transit/encrypt/bench\" { capabilities = [\"update\"] }",
         )?;
+        self.bao(&["secrets", "enable", "transit"], "")?;
+        self.bao(&["write", "-force", "transit/keys/bench"], "")?;
         self.bao(&["auth", "enable", "jwt"], "")?;
         let issuer = format!("bound_issuer={}", scene.issuer.url());
         let key = format!("jwt_validation_pubkeys={}", scene.issuer_pem()?);
@@ -145,6 +148,10 @@ impl Side for OpenBao {
                 Arc::new(move |_| http(address, "POST", "auth/jwt/login", "", body.clone()))
             }
             Work::List => Arc::new(move |_| http(address, "LIST", "secret/metadata/list", &token, String::new())),
+            Work::Transit => Arc::new(move |number| {
+                let body = json!({"plaintext": STANDARD.encode(value(number))}).to_string();
+                http(address, "POST", "transit/encrypt/bench", &token, body)
+            }),
         };
         Ok((requests, 1))
     }

@@ -31,6 +31,8 @@ pub(crate) enum Work {
     Login,
     /// All names of a folder are listed.
     List,
+    /// Values of 1 KiB are encrypted with a key that stays in the server.
+    Transit,
 }
 
 /// What both servers hold.

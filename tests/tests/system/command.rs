@@ -4,6 +4,7 @@ mod dev;
 mod kv;
 mod run;
 mod surroundings;
+mod transit;
 
 use std::{
     fs,

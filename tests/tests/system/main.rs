@@ -35,6 +35,7 @@ mod snapshots;
 mod store_faults;
 mod stores;
 mod tokens;
+mod transit;
 mod vault;
 mod watch;
 mod way;

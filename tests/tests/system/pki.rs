@@ -48,8 +48,8 @@ impl Pki {
             ..PkiRole::default()
         };
         put_role(&admin, "pki/roles/web", role).await?;
-        vault.grant("read", "pki/issue/web", "k8s:test/shop/api").await?;
-        vault.grant("use", "pki/sign/web", "k8s:test/shop/api").await?;
+        vault.grant(&["read"], "pki/issue/web", "k8s:test/shop/api").await?;
+        vault.grant(&["use"], "pki/sign/web", "k8s:test/shop/api").await?;
         let api = vault.workload(&Pod::new("shop", "api")?).await?;
         Ok(Self { vault, admin, api, root })
     }

@@ -18,7 +18,7 @@ use crate::{
 const PATH: &str = "kv/matrix/secret";
 /// A certificate that nobody has.
 const NUMBER: &str = "pki/certificates/4000000000000000000000000000000000000000";
-/// A pod that may read [`PATH`], and nothing else.
+/// A pod that may read [`PATH`] and use a key, and nothing else.
 const READER: &str = "reader";
 /// A pod that nothing was granted to.
 const NOBODY: &str = "nobody";
@@ -178,6 +178,25 @@ fn of_engines() -> Vec<Row> {
         "LeaseService"/"ListLeases", Only(&[ADMIN, AUDITOR]), leases.list_leases(ListLeasesRequest::default());
         "LeaseService"/"ForgetLease", Only(&[ADMIN]), leases.forget_lease(ForgetLeaseRequest { id: no_lease() });
 
+        "TransitService"/"CreateTransitKey", Only(&[ADMIN]), transit.create_transit_key(CreateTransitKeyRequest { path: "transit/keys/absent".into(), r#type: "ed25519".into(), ..Default::default() });
+        "TransitService"/"ImportTransitKey", Only(&[ADMIN]), transit.import_transit_key(ImportTransitKeyRequest { path: "transit/keys/absent".into(), r#type: "ed25519".into(), ..Default::default() });
+        "TransitService"/"GetWrappingKey", Only(&[ADMIN, OFFICER, AUDITOR]), transit.get_wrapping_key(GetWrappingKeyRequest { path: "transit/keys".into() });
+        "TransitService"/"GetTransitKey", Only(&[ADMIN, OFFICER, AUDITOR]), transit.get_transit_key(GetTransitKeyRequest { path: "transit/keys/absent".into() });
+        "TransitService"/"ListTransitKeys", Only(&[ADMIN, OFFICER, AUDITOR]), transit.list_transit_keys(ListTransitKeysRequest { path: "transit/keys".into() });
+        "TransitService"/"RotateTransitKey", Only(&[ADMIN]), transit.rotate_transit_key(RotateTransitKeyRequest { path: "transit/keys/absent".into(), ..Default::default() });
+        "TransitService"/"UpdateTransitKey", Only(&[ADMIN]), transit.update_transit_key(UpdateTransitKeyRequest { path: "transit/keys/absent".into(), ..Default::default() });
+        "TransitService"/"TrimTransitKey", Only(&[ADMIN]), transit.trim_transit_key(TrimTransitKeyRequest { path: "transit/keys/absent".into() });
+        "TransitService"/"DeleteTransitKey", Only(&[ADMIN]), transit.delete_transit_key(DeleteTransitKeyRequest { path: "transit/keys/absent".into() });
+        "TransitService"/"Encrypt", Only(&[READER]), transit.encrypt(EncryptRequest { path: "transit/encrypt/key".into(), ..Default::default() });
+        "TransitService"/"Decrypt", Only(&[READER]), transit.decrypt(DecryptRequest { path: "transit/decrypt/key".into(), ..Default::default() });
+        "TransitService"/"Rewrap", Only(&[READER]), transit.rewrap(RewrapRequest { path: "transit/rewrap/key".into(), ..Default::default() });
+        "TransitService"/"SignData", Only(&[READER]), transit.sign_data(SignDataRequest { path: "transit/sign/key".into(), ..Default::default() });
+        "TransitService"/"VerifyData", Only(&[READER]), transit.verify_data(VerifyDataRequest { path: "transit/verify/key".into(), ..Default::default() });
+        "TransitService"/"Hmac", Only(&[READER]), transit.hmac(HmacRequest { path: "transit/hmac/key".into(), ..Default::default() });
+        "TransitService"/"CreateDataKey", Only(&[READER]), transit.create_data_key(CreateDataKeyRequest { path: "transit/datakey/key".into(), ..Default::default() });
+        "TransitService"/"CreateWrappedDataKey", Only(&[READER]), transit.create_wrapped_data_key(CreateWrappedDataKeyRequest { path: "transit/datakey/key".into(), ..Default::default() });
+        "TransitService"/"GetRandom", Only(&[READER]), transit.get_random(GetRandomRequest { path: "transit/random".into(), random_bytes: 1 });
+
         "MountService"/"CreateMount", Only(&[ADMIN]), mounts.create_mount(CreateMountRequest { name: "kv".into(), engine: "kv".into(), ..Default::default() });
         "MountService"/"ListMounts", Only(&[ADMIN, OFFICER, AUDITOR]), mounts.list_mounts(ListMountsRequest::default());
         "MountService"/"DeleteMount", Only(&[ADMIN]), mounts.delete_mount(DeleteMountRequest { name: "absent".into(), ..Default::default() });
@@ -285,9 +304,14 @@ async fn every_rpc_lets_through_whom_its_row_names_and_leaves_a_record() -> Resu
     let vault = Vault::new().await?;
     vault.grant_read(PATH, "k8s:test/shop/reader").await?;
     vault.mount("pki", "pki").await?;
-    vault.grant("read", "pki/issue/web", "k8s:test/shop/reader").await?;
-    vault.grant("use", "pki/sign/web", "k8s:test/shop/reader").await?;
-    vault.grant("use", "pki/sign-ca/root", "k8s:test/shop/reader").await?;
+    vault.grant(&["read"], "pki/issue/web", "k8s:test/shop/reader").await?;
+    vault.grant(&["use"], "pki/sign/web", "k8s:test/shop/reader").await?;
+    vault.grant(&["use"], "pki/sign-ca/root", "k8s:test/shop/reader").await?;
+    vault.mount("transit", "transit").await?;
+    for what in ["encrypt", "decrypt", "rewrap", "sign", "verify", "hmac", "datakey"] {
+        vault.grant(&["read", "use"], &format!("transit/{what}/key"), "k8s:test/shop/reader").await?;
+    }
+    vault.grant(&["use"], "transit/random", "k8s:test/shop/reader").await?;
     let mut callers = vec![("stranger", vault.stranger()?)];
     for name in [READER, NOBODY] {
         callers.push((name, vault.workload(&Pod::new("shop", name)?).await?));

@@ -201,13 +201,13 @@ impl Vault {
 
     /// Grants reading.
     pub(crate) async fn grant_read(&self, path: &str, principal: &str) -> Result<Grant> {
-        self.grant("read", path, principal).await
+        self.grant(&["read"], path, principal).await
     }
 
-    /// Grants an action.
-    pub(crate) async fn grant(&self, action: &str, path: &str, principal: &str) -> Result<Grant> {
+    /// Grants actions.
+    pub(crate) async fn grant(&self, actions: &[&str], path: &str, principal: &str) -> Result<Grant> {
         let request = CreateGrantRequest {
-            actions: vec![action.to_owned()],
+            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
             path: path.to_owned(),
             principal: principal.to_owned(),
             idempotency_key: String::new(),

@@ -119,6 +119,25 @@ rpcs! {
     DELETE_ROLE = "DatabaseService" "DeleteRole" Permission(Action::Delete), audited: true, tenant: true;
     CHECK_ROLE = "DatabaseService" "CheckRole" Permission(Action::Write), audited: true, tenant: true;
 
+    CREATE_TRANSIT_KEY = "TransitService" "CreateTransitKey" Permission(Action::Write), audited: true, tenant: true;
+    IMPORT_TRANSIT_KEY = "TransitService" "ImportTransitKey" Permission(Action::Write), audited: true, tenant: true;
+    GET_WRAPPING_KEY = "TransitService" "GetWrappingKey" Permission(Action::List), audited: true, tenant: true;
+    GET_TRANSIT_KEY = "TransitService" "GetTransitKey" Permission(Action::List), audited: true, tenant: true;
+    LIST_TRANSIT_KEYS = "TransitService" "ListTransitKeys" Permission(Action::List), audited: true, tenant: true;
+    ROTATE_TRANSIT_KEY = "TransitService" "RotateTransitKey" Permission(Action::Write), audited: true, tenant: true;
+    UPDATE_TRANSIT_KEY = "TransitService" "UpdateTransitKey" Permission(Action::Write), audited: true, tenant: true;
+    TRIM_TRANSIT_KEY = "TransitService" "TrimTransitKey" Permission(Action::Delete), audited: true, tenant: true;
+    DELETE_TRANSIT_KEY = "TransitService" "DeleteTransitKey" Permission(Action::Delete), audited: true, tenant: true;
+    ENCRYPT = "TransitService" "Encrypt" Permission(Action::Use), audited: true, tenant: true;
+    DECRYPT = "TransitService" "Decrypt" Permission(Action::Use), audited: true, tenant: true;
+    REWRAP = "TransitService" "Rewrap" Permission(Action::Use), audited: true, tenant: true;
+    SIGN_DATA = "TransitService" "SignData" Permission(Action::Use), audited: true, tenant: true;
+    VERIFY_DATA = "TransitService" "VerifyData" Permission(Action::Use), audited: true, tenant: true;
+    HMAC = "TransitService" "Hmac" Permission(Action::Use), audited: true, tenant: true;
+    CREATE_DATA_KEY = "TransitService" "CreateDataKey" Permission(Action::Read), audited: true, tenant: true;
+    CREATE_WRAPPED_DATA_KEY = "TransitService" "CreateWrappedDataKey" Permission(Action::Use), audited: true, tenant: true;
+    GET_RANDOM = "TransitService" "GetRandom" Permission(Action::Use), audited: true, tenant: true;
+
     CREATE_GRANT = "GrantService" "CreateGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     DELETE_GRANT = "GrantService" "DeleteGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     LIST_GRANTS = "GrantService" "ListGrants" Permission(Action::PolicyRead), audited: true, tenant: true;

@@ -17,6 +17,7 @@ mod policy;
 mod session;
 mod snapshot;
 mod system;
+mod transit;
 mod watch;
 
 use std::sync::{
@@ -34,7 +35,7 @@ use coffer_proto::v1::{
     operator_service_server::OperatorServiceServer, pki_service_server::PkiServiceServer,
     policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
     snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
-    watch_service_server::WatchServiceServer,
+    transit_service_server::TransitServiceServer, watch_service_server::WatchServiceServer,
 };
 use coffer_secret::SecretString;
 use coffer_vault::Vault;
@@ -149,6 +150,7 @@ impl Api {
             .add_service(limited!(LeaseServiceServer))
             .add_service(limited!(DatabaseServiceServer))
             .add_service(limited!(PkiServiceServer))
+            .add_service(limited!(TransitServiceServer))
             .add_service(limited!(WatchServiceServer))
             .add_service(limited!(AuditServiceServer))
             .add_service(limited!(HealthServer))

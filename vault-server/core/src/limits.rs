@@ -99,6 +99,19 @@ pub const LEASES_PER_MOUNT_MAX: u64 = 500_000;
 /// Leases of a principal, in all its pods.
 pub const LEASES_PER_PRINCIPAL_MAX: u64 = 10_000;
 
+/// Keys of a mount of the engine `transit`.
+pub const TRANSIT_KEYS_MAX: usize = 1_000;
+/// Versions of a key of `transit`.
+pub const TRANSIT_VERSIONS_MAX: usize = 256;
+/// Items in a request to a key of `transit`.
+pub const TRANSIT_ITEMS_MAX: usize = 1_000;
+/// Bytes in a request to a key of `transit`: plaintexts or messages, and associated data, of all items.
+pub const TRANSIT_BYTES_MAX: usize = 1 << 20;
+/// Random bytes in an answer.
+pub const TRANSIT_RANDOM_BYTES_MAX: usize = 64 << 10;
+/// Bytes in wrapped key material.
+pub const TRANSIT_WRAPPED_BYTES_MAX: usize = 8 << 10;
+
 /// Characters in the name of an operator, a policy or a cluster.
 pub const NAME_CHARS_MAX: usize = 64;
 /// Bytes in a Kubernetes name (namespace, service account) or an audience.

@@ -9,6 +9,7 @@
 //! hashes, signature checks), which it does not wipe.
 
 pub mod derive;
+pub mod ecdsa;
 pub mod hash;
 pub mod jwt;
 pub mod key;
@@ -19,6 +20,7 @@ pub mod shamir;
 pub mod share;
 pub mod sign;
 pub mod siv;
+pub mod spki;
 pub mod token;
 pub mod x509;
 pub mod xaes;

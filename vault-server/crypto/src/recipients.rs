@@ -10,7 +10,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use age::x25519;
+use age::{secrecy::ExposeSecret as _, x25519};
+use coffer_secret::SecretBytes;
 
 /// Characters in a recipient, at most; an X25519 recipient has 62.
 pub const RECIPIENT_CHARS_MAX: usize = 128;
@@ -24,6 +25,9 @@ pub enum RecipientError {
     /// age failed.
     #[error("nothing could be encrypted")]
     Encrypt,
+    /// This is no age file to this identity.
+    #[error("this is not an age file for the recipient that was asked for")]
+    Decrypt,
 }
 
 /// A person's public key.
@@ -58,6 +62,52 @@ impl Recipient {
     /// [`RecipientError::Encrypt`].
     pub fn encrypt(&self, share: &str) -> Result<String, RecipientError> {
         age::encrypt_and_armor(&self.0, share.as_bytes()).map_err(|_| RecipientError::Encrypt)
+    }
+}
+
+/// The private half of a [`Recipient`] that the vault keeps: what was encrypted to it is decrypted here.
+pub struct Identity(x25519::Identity);
+
+impl Identity {
+    /// A new one.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(x25519::Identity::generate())
+    }
+
+    /// The identity of this text (`AGE-SECRET-KEY-1...`).
+    ///
+    /// # Errors
+    /// [`RecipientError::Form`].
+    pub fn parse(text: &SecretBytes) -> Result<Self, RecipientError> {
+        let text = std::str::from_utf8(text.expose()).map_err(|_| RecipientError::Form)?;
+        text.parse().map(Self).map_err(|_| RecipientError::Form)
+    }
+
+    /// The identity as text, to be kept.
+    #[must_use]
+    pub fn text(&self) -> SecretBytes {
+        SecretBytes::copied_from(self.0.to_string().expose_secret().as_bytes())
+    }
+
+    /// Who others encrypt to.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient {
+        Recipient(self.0.to_public())
+    }
+
+    /// Decrypts an age file, armoured or not.
+    ///
+    /// # Errors
+    /// [`RecipientError::Decrypt`] where it is none, or none to this identity.
+    pub fn decrypt(&self, file: &[u8]) -> Result<SecretBytes, RecipientError> {
+        age::decrypt(&self.0, file).map(SecretBytes::from).map_err(|_| RecipientError::Decrypt)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
     }
 }
 
@@ -170,6 +220,25 @@ mod tests {
             assert!(age::decrypt(identity, file.get(..before).unwrap()).is_err(), "without its end");
         }
         assert!(Encrypting::to(&[]).is_err());
+    }
+
+    #[test]
+    fn what_was_encrypted_to_an_identity_is_decrypted_by_it_alone_also_once_it_was_kept() {
+        let (mine, other) = (Identity::generate(), Identity::generate());
+        let kept = Identity::parse(&mine.text()).unwrap();
+        assert_eq!(kept.recipient().to_string(), mine.recipient().to_string());
+        let mut encrypting = Encrypting::to(&[mine.recipient()]).unwrap();
+        encrypting.write(b"key material").unwrap();
+        let mut file = encrypting.take();
+        file.extend(Encrypting::finish(encrypting).unwrap());
+        let armoured = mine.recipient().encrypt("key material").unwrap();
+        for file in [&file[..], armoured.as_bytes()] {
+            assert_eq!(kept.decrypt(file).unwrap().expose(), b"key material");
+            assert_eq!(other.decrypt(file).err(), Some(RecipientError::Decrypt));
+            assert_eq!(kept.decrypt(&file[..file.len() - 2]).err(), Some(RecipientError::Decrypt));
+        }
+        assert!(Identity::parse(&SecretBytes::copied_from(b"AGE-SECRET-KEY-1")).is_err());
+        assert_eq!(format!("{mine:?}"), "Identity");
     }
 
     #[test]

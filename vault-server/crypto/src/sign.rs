@@ -10,6 +10,10 @@ pub const PUBLIC_KEY_BYTES: usize = 32;
 /// Bytes in a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 
+/// What stands before the seed in a PKCS#8 document (RFC 8410, section 7).
+const PKCS8_BEFORE_SEED: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
 /// A signature is not one of this key over this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature is not one of this key over this message")]
@@ -32,6 +36,20 @@ impl SigningKey {
         let mut bytes = [0; PUBLIC_KEY_BYTES];
         bytes.copy_from_slice(pair(&seed).public_key().as_ref());
         Self { seed, public: PublicKey(bytes) }
+    }
+
+    /// The key of a PKCS#8 document (RFC 8410, DER) that has the private key alone, as `openssl genpkey` writes it. `None`
+    /// for any other.
+    #[must_use]
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
+        let seed = pkcs8.strip_prefix(&PKCS8_BEFORE_SEED)?;
+        SecretArray::try_from(seed).ok().map(Self::from_seed)
+    }
+
+    /// The seed, to be kept.
+    #[must_use]
+    pub const fn seed(&self) -> &SecretArray<SEED_BYTES> {
+        &self.seed
     }
 
     /// The signature over `message`: always the same one.
@@ -140,6 +158,22 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(mine.public_key().verify(b"message", &changed), Err(SignatureInvalid), "bit {bit}");
         }
+    }
+
+    /// RFC 8410, section 10.3.
+    #[test]
+    fn a_private_key_is_read_as_rfc_8410_writes_it() {
+        let pkcs8 =
+            hex::decode("302e020100300506032b657004220420d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842")
+                .unwrap();
+        let key = SigningKey::from_pkcs8(&pkcs8).unwrap();
+        let public = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+        assert_eq!(hex::encode(key.public_key().as_bytes()), public);
+        assert_eq!(key.seed().expose(), &pkcs8[16..]);
+        for length in 0..pkcs8.len() {
+            assert!(SigningKey::from_pkcs8(&pkcs8[..length]).is_none());
+        }
+        assert!(SigningKey::from_pkcs8(&[&pkcs8[..], &[0]].concat()).is_none());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Secret engines: kv, database, pki.
+//! Secret engines: kv, database, pki, transit.
 //!
 //! An engine turns requests into records of the barrier. It keys everything by immutable ids, so that what is destroyed
 //! and made again under the same name inherits nothing. A write is planned, not done: the caller adds what else must be
@@ -7,6 +7,7 @@
 pub mod database;
 pub mod kv;
 pub mod pki;
+pub mod transit;
 
 use coffer_barrier::Batch;
 

@@ -36,11 +36,13 @@ pub enum Engine {
     Database,
     /// Certificates.
     Pki,
+    /// Keys that stay in the vault.
+    Transit,
 }
 
 impl Engine {
     /// Every engine.
-    pub const ALL: &[Self] = &[Self::Kv, Self::Database, Self::Pki];
+    pub const ALL: &[Self] = &[Self::Kv, Self::Database, Self::Pki, Self::Transit];
 
     /// The name in mounts, and of the directory that holds what its mounts keep.
     #[must_use]
@@ -49,6 +51,7 @@ impl Engine {
             Self::Kv => "kv",
             Self::Database => "database",
             Self::Pki => "pki",
+            Self::Transit => "transit",
         }
     }
 }
@@ -138,7 +141,7 @@ impl Unsealed {
     /// Plans that a mount goes, with all it holds. `id` is the mount that is meant; none for whichever has the name.
     ///
     /// # Errors
-    /// Fails where there is no such mount, or there are leases of it still.
+    /// Fails where there is no such mount, there are leases of it still, or a key that may not be deleted.
     pub async fn delete_mount(self: &Arc<Self>, name: &Name, id: Option<MountId>) -> Result<Planned<Arc<MountRecord>>, Failure> {
         let row = self.mounts.find(name.as_str()).ok_or_else(no_mount)?;
         if id.is_some_and(|id| id != row.value.id) {
@@ -148,6 +151,9 @@ impl Unsealed {
         if leases > 0 {
             let message = format!("there are {leases} leases of this mount: first, coffer lease revoke --path {name}");
             return Err(Failure::told(Reason::Conflict, message));
+        }
+        if row.value.engine == Engine::Transit.name() {
+            self.check_deletable_keys(row.value.id).await?;
         }
         let mut batch = Batch::default();
         let mut then: Vec<_> = self.mounts.delete(&mut batch, name.as_str())?.into_iter().collect();

@@ -122,7 +122,7 @@ pub(super) fn zlint(folder: &Path, file: &str) -> Result<()> {
 #[ignore = "needs openssl: tests/run"]
 async fn openssl_believes_a_ca_below_another_and_a_root_that_another_vouches_for() -> Result<()> {
     let pki = Pki::new("p384").await?;
-    pki.vault.grant("use", "pki/sign-ca/root", "k8s:test/shop/api").await?;
+    pki.vault.grant(&["use"], "pki/sign-ca/root", "k8s:test/shop/api").await?;
     let folder = memory::folder()?;
     let at = folder.path();
     fs::write(at.join("root.pem"), &pki.root.certificate)?;
