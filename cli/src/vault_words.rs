@@ -104,7 +104,11 @@ pub(crate) const KNOWN: &[Known] = &[
 pub(crate) fn advice(words: &[&str]) -> Option<Box<Failure>> {
     let begins = |known: &&Known| {
         let theirs = known.theirs.split(' ');
-        theirs.clone().count() <= words.len() && theirs.zip(words).all(|(theirs, word)| theirs == *word)
+        // Vault's paths begin with an engine: `read database/creds/app` is the first word and the beginning of the second.
+        let same = |(theirs, word): (&str, &&str)| {
+            word.strip_prefix(theirs).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        theirs.clone().count() <= words.len() && theirs.zip(words).all(same)
     };
     let known = KNOWN.iter().find(begins)?;
     let failure = Failure::usage(format!("there is no command 'coffer {}'", known.theirs));
@@ -170,6 +174,9 @@ mod tests {
         assert_eq!(next(&["token", "lookup"]), "coffer whoami");
         assert_eq!(next(&["server", "-dev"]), "coffer dev");
         assert_eq!(next(&["operator", "generate-root", "-init"]), "coffer operator recover");
+        assert_eq!(next(&["read", "database/creds/app"]), "coffer issue database/creds/ROLE");
+        assert_eq!(next(&["write", "transit/encrypt/key", "plaintext=x"]), "coffer transit encrypt KEY @FILE");
+        assert_eq!(next(&["read", "database/credsapp"]), "coffer kv get PATH");
         assert!(advice(&["nonsense"]).is_none() && advice(&[]).is_none());
     }
 }

@@ -43,7 +43,7 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
     ready.set(true);
     let paths = agent.followed();
     if paths.is_empty() {
-        tracing::info!("no secret is followed: all are of fixed versions, or credentials");
+        tracing::info!("every secret is of a fixed version, or a credential: there is nothing to follow");
         loop {
             until(agent.credentials_due()).await;
             if let Err(why) = tend(agent).await {

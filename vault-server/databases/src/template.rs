@@ -106,7 +106,7 @@ fn pieces(statement: &str) -> impl Iterator<Item = Piece<'_>> {
     while let Some((before, behind)) = rest.split_once("{{") {
         pieces.push(Piece::Text(before));
         // Braces that are not closed are a placeholder of no name.
-        let (name, behind) = behind.split_once("}}").unwrap_or((behind, ""));
+        let (name, behind) = behind.split_once("}}").unwrap_or(("", ""));
         pieces.push(Piece::Placeholder(name.trim()));
         rest = behind;
     }
