@@ -31,7 +31,7 @@ fn user(files: &Path) -> Option<(String, String)> {
 async fn whoever_reads_the_agent_s_files_has_a_user_that_works_at_every_moment() -> Result<()> {
     let databases = Databases::new().await?;
     let admin = databases.vault.operator(ADMIN).await?;
-    let short = DatabaseRole { default_ttl_seconds: 4, max_ttl_seconds: 7, ..role() };
+    let short = DatabaseRole { default_ttl_seconds: 6, max_ttl_seconds: 14, ..role() };
     put_role(&admin, short).await?;
     let pod = memory::folder()?;
     let files = pod.path().join("secrets");
