@@ -1,5 +1,7 @@
 //! What lies below a key.
 
+use std::ops::ControlFlow;
+
 use coffer_store::{Entry, Store};
 
 use crate::{
@@ -105,7 +107,7 @@ pub(crate) async fn children(
     bounds: Bounds,
 ) -> Result<Vec<Child>, BarrierError> {
     let mut walk = Walk { keyring, parent, bounds, children: Vec::new(), last: Vec::new() };
-    each(store, &mut walk, |_, _| Ok(())).await?;
+    each(store, &mut walk, |_, _| Ok(ControlFlow::Continue(()))).await?;
     let mut children = walk.children;
     children.sort_unstable();
     Ok(children)
@@ -128,7 +130,7 @@ pub(crate) async fn records(
         }
         let name = walk.children.last().map(|child| child.name.clone()).unwrap_or_default();
         records.push((name, keyring.open(&PhysicalKey::new(entry.key.clone()), entry)?));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })
     .await?;
     records.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -142,37 +144,32 @@ pub(crate) async fn some_records(
     parent: &PhysicalKey,
     limit: usize,
 ) -> Result<Vec<(Vec<u8>, Record)>, BarrierError> {
-    let (mut start, end) = range_below(parent);
     let mut walk = Walk { keyring, parent, bounds: Bounds::DEFAULT, children: Vec::new(), last: Vec::new() };
     let mut records = Vec::new();
-    while records.len() < limit {
-        let page = store.range(&start, &end, PAGE_ENTRIES).await?;
-        for entry in page.iter().take(limit - records.len()) {
-            if walk.take(entry)? {
-                let name = walk.children.last().map(|child| child.name.clone()).unwrap_or_default();
-                records.push((name, keyring.open(&PhysicalKey::new(entry.key.clone()), entry)?));
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE_ENTRIES => start = walk.next_start(last),
-            _ => break,
-        }
+    if limit > 0 {
+        each(store, &mut walk, |walk, entry| {
+            let name = walk.children.last().map(|child| child.name.clone()).unwrap_or_default();
+            records.push((name, keyring.open(&PhysicalKey::new(entry.key.clone()), entry)?));
+            Ok(if records.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })
+        .await?;
     }
     Ok(records)
 }
 
-/// Walks over everything directly below the parent, skipping what is further below, and calls back for each record.
+/// Walks over everything directly below the parent, skipping what is further below, and calls back for each record until it
+/// is told to stop.
 async fn each(
     store: &dyn Store,
     walk: &mut Walk<'_>,
-    mut record: impl FnMut(&Walk<'_>, &Entry) -> Result<(), BarrierError> + Send,
+    mut record: impl FnMut(&Walk<'_>, &Entry) -> Result<ControlFlow<()>, BarrierError> + Send,
 ) -> Result<(), BarrierError> {
     let (mut start, end) = range_below(walk.parent);
     loop {
         let page = store.range(&start, &end, PAGE_ENTRIES).await?;
         for entry in &page {
-            if walk.take(entry)? {
-                record(walk, entry)?;
+            if walk.take(entry)? && record(walk, entry)?.is_break() {
+                return Ok(());
             }
         }
         match page.last() {
