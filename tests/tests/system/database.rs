@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
-    Client, Error,
+    Client,
     proto::{
         CreateGrantRequest, CreateMountRequest, DatabaseConnection, DatabaseRole, IssueCredentialRequest,
         IssueCredentialResponse, Lease, ListLeasesRequest, PutConnectionRequest, PutRoleRequest,
@@ -19,7 +19,7 @@ use coffer_tests::postgres::Postgres;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
-use crate::vault::{ADMIN, OFFICER, Vault};
+use crate::vault::{ADMIN, OFFICER, Vault, reason};
 
 /// The vault's user in the database: no superuser.
 const KEEPER: &str = "keeper";
@@ -158,10 +158,6 @@ async fn put_role(client: &Client, role: DatabaseRole) -> Result<(), Status> {
 async fn issue(client: &Client, ttl_seconds: u64) -> Result<IssueCredentialResponse, Status> {
     let request = IssueCredentialRequest { path: PATH.into(), ttl_seconds, idempotency_key: String::new() };
     Ok(client.leases().issue_credential(request).await?.into_inner())
-}
-
-fn reason<T>(answer: Result<T, Status>) -> String {
-    answer.err().map_or_else(|| "OK".to_owned(), |status| Error::from(status).detail().reason.clone())
 }
 
 /// A user that was made.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
-    Client, Error,
+    Client,
     proto::{CreateMountRequest, DeleteMountRequest, ListMountsRequest, Mount},
 };
 use coffer_core::limits::{MOUNT_DESCRIPTION_BYTES_MAX, MOUNTS_MAX};
@@ -12,7 +12,7 @@ use coffer_tests::{issuer::Pod, programs::Programs, server::Server};
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
-use crate::vault::{ADMIN, Vault, secret};
+use crate::vault::{ADMIN, Vault, reason, secret};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -42,10 +42,6 @@ async fn names(client: &Client) -> Result<Vec<String>> {
             return Ok(names);
         }
     }
-}
-
-fn reason<T>(answer: Result<T, Status>) -> String {
-    answer.err().map_or_else(|| "OK".to_owned(), |status| Error::from(status).detail().reason.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ mod openssl;
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
-    Client, Error,
+    Client,
     proto::{
         CreateIssuerRequest, DeleteIssuerRequest, GetPkiRoleRequest, IssueCertificateRequest, IssueCertificateResponse, Issuer,
         ListIssuersRequest, ListPkiRolesRequest, PkiRole, PutPkiRoleRequest, SignCertificateRequest,
@@ -15,7 +15,7 @@ use coffer_client::{
 use coffer_tests::issuer::Pod;
 use tonic::Status;
 
-use crate::vault::{ADMIN, Vault};
+use crate::vault::{ADMIN, Vault, reason};
 
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
@@ -88,10 +88,6 @@ async fn issue(client: &Client, path: &str, names: &[&str], key_type: &str) -> R
         ttl_seconds: 0,
     };
     Ok(client.pki().issue_certificate(request).await?.into_inner())
-}
-
-fn reason<T>(answer: Result<T, Status>) -> String {
-    answer.err().map_or_else(|| "OK".to_owned(), |status| Error::from(status).detail().reason.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
-    Client, Error,
+    Client,
     proto::{
         CreateDataKeyRequest, CreateMountRequest, CreateTransitKeyRequest, CreateWrappedDataKeyRequest, DecryptItem,
         DecryptRequest, DecryptResult, DeleteMountRequest, DeleteTransitKeyRequest, EncryptItem, EncryptRequest, EncryptResult,
@@ -15,7 +15,7 @@ use coffer_core::limits::{TRANSIT_BYTES_MAX, TRANSIT_ITEMS_MAX, TRANSIT_RANDOM_B
 use coffer_tests::issuer::Pod;
 use tonic::Status;
 
-use crate::vault::{ADMIN, Vault};
+use crate::vault::{ADMIN, Vault, reason};
 
 const PLAINTEXT: &str = "a card's number that nobody is to see: 4111111111111111";
 
@@ -56,10 +56,6 @@ async fn decrypt(client: &Client, key: &str, ciphertexts: &[&str]) -> Result<Vec
     let item = |text: &&str| DecryptItem { ciphertext: (*text).to_owned(), associated_data: Vec::new() };
     let request = DecryptRequest { path: format!("transit/decrypt/{key}"), items: ciphertexts.iter().map(item).collect() };
     Ok(client.transit().decrypt(request).await?.into_inner().results)
-}
-
-fn reason<T>(answer: Result<T, Status>) -> String {
-    answer.err().map_or_else(|| "OK".to_owned(), |status| Error::from(status).detail().reason.clone())
 }
 
 fn item_reason(result: &DecryptResult) -> &str {

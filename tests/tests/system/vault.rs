@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use coffer_client::{
-    Client, Identity, Options,
+    Client, Error, Identity, Options,
     proto::{
         ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateMountRequest, CreateOperatorRequest, Grant, InitRequest,
         InitResponse, KeySource, PodCheck, PutSecretRequest, TailAuditRequest, UnsealRequest, key_source::Source,
@@ -17,6 +17,8 @@ use coffer_tests::{
     programs::Programs,
     server::Server,
 };
+
+use tonic::Status;
 
 use crate::way;
 
@@ -228,4 +230,9 @@ impl Vault {
 pub(crate) fn secret(path: &str, field: &str, value: &str) -> PutSecretRequest {
     let fields = HashMap::from([(field.to_owned(), value.as_bytes().to_vec())]);
     PutSecretRequest { path: path.to_owned(), fields, ..PutSecretRequest::default() }
+}
+
+/// The stable code of a refusal; OK for an answer.
+pub(crate) fn reason<T>(answer: Result<T, Status>) -> String {
+    answer.err().map_or_else(|| "OK".to_owned(), |status| Error::from(status).detail().reason.clone())
 }
