@@ -14,6 +14,13 @@ pub(crate) fn apply() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Has memory come in pages of 4 KiB. The allocator asks for pages of 2 MiB, which stay whole while anything in them is in
+/// use: an idle server kept three times as much. Best at the very start, for pages that there are stay as they are.
+pub(crate) fn small_pages() {
+    // A kernel that does not know it has no large pages either.
+    drop(rustix::thread::disable_transparent_huge_pages(true));
+}
+
 /// Raises the number of descriptors that may be open to the most that this process may ask for; answers with it. A shell
 /// gives 1,024 of them, for programs of long ago.
 pub(crate) fn raise_descriptors() -> u64 {

@@ -51,6 +51,7 @@ pub fn run() -> ExitCode {
 }
 
 fn start(arguments: &arguments::Arguments) -> anyhow::Result<()> {
+    hardening::small_pages();
     let config = config::Config::read(&arguments.config)?;
     let log = log::start(&config.log)?;
     hardening::apply().context("the process cannot be hardened")?;
