@@ -1,6 +1,7 @@
 //! The client: one vault, one identity, one session.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::PathBuf,
     sync::{Arc, PoisonError},
@@ -232,14 +233,25 @@ impl Client {
         Secret::try_from(self.kv().get_secret(request).await?.into_inner())
     }
 
-    /// Has a credential made, `MOUNT/creds/ROLE`: to last so many seconds, or 0 for what its role says. With the same key,
-    /// which is for this request alone, a repetition gets the same credential.
+    /// Has a credential made, `MOUNT/creds/ROLE` or `MOUNT/issue/ROLE`: to last so many seconds, or 0 for what its role says,
+    /// and to be what the parameters say. With the same key, which is for this request alone, a repetition gets the same
+    /// credential.
     ///
     /// # Errors
     /// [`Error::Denied`] where it is not permitted; else as any call.
-    pub async fn issue_credential(&self, path: &str, ttl_secs: u64, key: &str) -> Result<Credential, Error> {
-        let request =
-            v1::IssueCredentialRequest { path: path.to_owned(), ttl_seconds: ttl_secs, idempotency_key: key.to_owned() };
+    pub async fn issue_credential(
+        &self,
+        path: &str,
+        ttl_secs: u64,
+        parameters: &BTreeMap<String, String>,
+        key: &str,
+    ) -> Result<Credential, Error> {
+        let request = v1::IssueCredentialRequest {
+            path: path.to_owned(),
+            ttl_seconds: ttl_secs,
+            idempotency_key: key.to_owned(),
+            parameters: parameters.clone(),
+        };
         Credential::try_from(self.leases().issue_credential(request).await?.into_inner())
     }
 

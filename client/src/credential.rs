@@ -1,4 +1,4 @@
-//! A credential as the vault makes it, and its lease.
+//! A credential as the vault makes it, and how long it lasts.
 
 use std::{collections::BTreeMap, fmt, time::Duration, time::SystemTime};
 
@@ -9,10 +9,17 @@ use crate::error::Error;
 
 /// A credential. The values are wiped when it is dropped.
 pub struct Credential {
-    /// The fields: name to value; `username` and `password` for a database.
+    /// The fields: name to value; `username` and `password` for a database, `certificate`, `private_key`, `ca_chain` and
+    /// `serial` for a certificate.
     pub fields: BTreeMap<String, SecretBytes>,
-    /// How long it lasts.
-    pub lease: Lease,
+    /// When it was made, by the vault's clock.
+    pub issued: SystemTime,
+    /// When it ends, by the vault's clock.
+    pub expires: SystemTime,
+    /// How long it lasts from when it was made: needs no clock that is right.
+    pub lasts: Duration,
+    /// Its lease; none for a certificate, which cannot be made to last longer.
+    pub lease: Option<Lease>,
 }
 
 /// How long a credential lasts.
@@ -32,18 +39,19 @@ pub struct Lease {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("lease", &self.lease).finish_non_exhaustive()
+        f.debug_struct("Credential").field("expires", &self.expires).field("lease", &self.lease).finish_non_exhaustive()
     }
+}
+
+fn time(time: Option<prost_types::Timestamp>) -> Result<SystemTime, Error> {
+    let time = time.and_then(|time| SystemTime::try_from(time).ok());
+    time.ok_or_else(|| Error::protocol("the vault's answer does not name a time"))
 }
 
 impl TryFrom<v1::Lease> for Lease {
     type Error = Error;
 
     fn try_from(lease: v1::Lease) -> Result<Self, Error> {
-        let time = |time: Option<prost_types::Timestamp>| {
-            let time = time.and_then(|time| SystemTime::try_from(time).ok());
-            time.ok_or_else(|| Error::protocol("the vault's answer names no time of a lease"))
-        };
         let (issued, expires, at_most) = (time(lease.issued)?, time(lease.expires)?, time(lease.expires_at_most)?);
         let since = |end: SystemTime| end.duration_since(issued).unwrap_or_default();
         Ok(Self { id: lease.id, issued, expires, lasts: since(expires), lasts_at_most: since(at_most) })
@@ -55,7 +63,43 @@ impl TryFrom<IssueCredentialResponse> for Credential {
 
     fn try_from(answer: IssueCredentialResponse) -> Result<Self, Error> {
         let fields = answer.fields.into_iter().map(|(name, value)| (name, SecretBytes::from(value))).collect();
-        let lease = answer.lease.ok_or_else(|| Error::protocol("the vault's answer has no lease"))?;
-        Ok(Self { fields, lease: lease.try_into()? })
+        let lease = answer.lease.map(Lease::try_from).transpose()?;
+        // A vault of before there were credentials without leases tells times in the lease alone.
+        let (issued, expires) = match (&lease, answer.issued, answer.expires) {
+            (Some(lease), None, None) => (lease.issued, lease.expires),
+            (_, issued, expires) => (time(issued)?, time(expires)?),
+        };
+        let lasts = expires.duration_since(issued).unwrap_or_default();
+        Ok(Self { fields, issued, expires, lasts, lease })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+        Some(prost_types::Timestamp { seconds, nanos: 0 })
+    }
+
+    #[test]
+    fn a_credential_says_how_long_it_lasts_with_a_lease_and_without() {
+        let lease = v1::Lease {
+            id: "a/creds/b/0".into(),
+            issued: at(100),
+            expires: at(160),
+            expires_at_most: at(300),
+            ..Default::default()
+        };
+        let certificate = IssueCredentialResponse { issued: at(100), expires: at(160), ..Default::default() };
+        let of_before = IssueCredentialResponse { lease: Some(lease.clone()), ..Default::default() };
+        let user = IssueCredentialResponse { lease: Some(lease), issued: at(100), expires: at(160), ..Default::default() };
+        for (answer, leased) in [(certificate, false), (of_before, true), (user, true)] {
+            let credential = Credential::try_from(answer).unwrap();
+            assert_eq!((credential.lasts, credential.lease.is_some()), (Duration::from_secs(60), leased));
+        }
+        assert!(Credential::try_from(IssueCredentialResponse::default()).is_err(), "that would last for ever");
+        let half = IssueCredentialResponse { issued: at(100), ..Default::default() };
+        assert!(Credential::try_from(half).is_err());
     }
 }

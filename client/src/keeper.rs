@@ -1,6 +1,7 @@
 //! Keeps a workload logged in.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::Read as _,
     path::{Path, PathBuf},
@@ -156,11 +157,16 @@ impl SessionKeeper {
     ///
     /// # Errors
     /// As [`Client::issue_credential`] and [`SessionKeeper::ensure`].
-    pub async fn issue_credential(&self, path: &str, ttl_secs: u64) -> Result<Credential, Error> {
+    pub async fn issue_credential(
+        &self,
+        path: &str,
+        ttl_secs: u64,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<Credential, Error> {
         let key = random_bytes::<16>().ok_or_else(|| Error::config("the system has no random numbers".to_owned()))?;
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = key.as_str();
-        self.call(async |client: Client| client.issue_credential(path, ttl_secs, key).await).await
+        self.call(async |client: Client| client.issue_credential(path, ttl_secs, parameters, key).await).await
     }
 
     /// Lets a credential last longer.

@@ -20,18 +20,23 @@ use crate::{
     output::{Table, View, pairs, printable, rfc3339, since, until},
 };
 
-/// Have a credential made for you: a user of a database
+/// Have a credential made for you: a user of a database, a certificate
 ///
-/// It ends by itself; `coffer lease renew` lets it last longer, `coffer lease revoke` ends it.
+/// It ends by itself. One with a lease can be renewed (`coffer lease renew`) and ended before (`coffer lease revoke`). A
+/// certificate has none: `coffer pki revoke` takes it back.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   coffer issue database/creds/app
   coffer issue database/creds/app --ttl 10m -o json
+  coffer issue pki/issue/web common_name=web.shop.svc alt_names=a.web.shop.svc,b.web.shop.svc -o json
   PGPASSWORD=$(coffer issue database/creds/app --field password) ...   (the user is in --field username: ask for both at once with -o json)")]
 pub(crate) struct Issue {
-    /// The path: MOUNT/creds/ROLE
+    /// The path: MOUNT/creds/ROLE, or MOUNT/issue/ROLE for a certificate
     path: String,
+    /// What it is to be. Certificates have common_name, alt_names, ip_sans and uri_sans, with commas between names
+    #[arg(value_name = "KEY=VALUE", value_parser = parse_parameter)]
+    parameters: Vec<(String, String)>,
     /// How long it should last; the role says how long it may
     #[arg(long, value_name = "DURATION", value_parser = parse_ttl)]
     ttl: Option<Duration>,
@@ -45,55 +50,85 @@ pub(crate) struct Issue {
 #[derive(Serialize)]
 struct CredentialJson<'a> {
     fields: BTreeMap<&'a str, show::FieldJson<'a>>,
-    lease: LeaseJson<'a>,
+    issued: Option<String>,
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseJson<'a>>,
+}
+
+/// Reads `KEY=VALUE`.
+fn parse_parameter(text: &str) -> std::result::Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// What was given, each key once.
+fn once(given: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
+    let mut parameters = BTreeMap::new();
+    for (key, value) in given {
+        if parameters.insert(key.clone(), value).is_some() {
+            return Err(
+                Failure::usage(format!("{key} is given twice")).next("write the names of a list with commas between them")
+            );
+        }
+    }
+    Ok(parameters)
 }
 
 impl Issue {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
+        let parameters = once(self.parameters)?;
         let vault = app.vault()?;
         if self.dry_run.asked() {
             let mut planned = Planned::new(format!("have a credential made at {}", self.path), "LeaseService/IssueCredential");
             planned.say("path", &self.path);
             planned.say_some("ttl_seconds", self.ttl.map(|ttl| ttl.as_secs()));
+            planned.say_some("parameters", (!parameters.is_empty()).then_some(parameters));
             planned.checked("nothing: coffer why tells whether you may");
             return planned.show(app);
         }
         let attempt = vault.attempt(format!("have a credential made at {}", self.path)).at("read", &self.path);
         let request = IssueCredentialRequest {
-            path: self.path,
+            path: self.path.clone(),
             ttl_seconds: self.ttl.map_or(0, |ttl| ttl.as_secs()),
             idempotency_key: String::new(),
+            parameters,
         };
         let issued = answer(&attempt, vault.client.leases().issue_credential(request).await)?.into_inner();
         let fields: BTreeMap<String, SecretBytes> =
             issued.fields.into_iter().map(|(name, value)| (name, SecretBytes::from(value))).collect();
-        let lease = part(&attempt, issued.lease)?;
         if let Some(name) = &self.field {
             let Some(value) = fields.get(name) else {
-                let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-                return Err(Failure::usage(format!("the credential has no field {name}")).next(format!(
-                    "it has {}; end it: coffer lease revoke {}",
-                    names.join(", "),
-                    lease.id
-                )));
+                return Err(no_field(name, &fields, issued.lease.as_ref()));
             };
             app.out.raw(value.expose())?;
             return Ok(Exit::Done);
         }
         let json = CredentialJson {
             fields: fields.iter().map(|(name, value)| (name.as_str(), show::field_json(value))).collect(),
-            lease: LeaseJson::from(&lease),
+            issued: rfc3339(issued.issued.as_ref()),
+            expires: rfc3339(issued.expires.as_ref()),
+            lease: issued.lease.as_ref().map(LeaseJson::from),
         };
         app.out.result(&json, |view| {
             let mut table = Table::new(&["FIELD", "VALUE"]);
             for (name, value) in &fields {
                 table.row([name.clone(), show::value_text(name, value, false)]);
             }
-            let head = format!("{}, ends in {}", lease.id, until(lease.expires.as_ref(), view));
+            let name = issued.lease.as_ref().map_or(&self.path, |lease| &lease.id);
+            let head = format!("{name}, ends in {}", until(issued.expires.as_ref(), view));
             format!("{}\n\n{}", printable(&head), table.render(view, "no fields"))
         })?;
         Ok(Exit::Done)
     }
+}
+
+/// The credential is there, and has no field of this name.
+fn no_field(name: &str, fields: &BTreeMap<String, SecretBytes>, lease: Option<&Leased>) -> Box<Failure> {
+    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+    let has = format!("it has {}", names.join(", "));
+    let next = lease.map_or_else(|| has.clone(), |lease| format!("{has}; end it: coffer lease revoke {}", lease.id));
+    Failure::usage(format!("the credential has no field {name}")).next(next)
 }
 
 /// See and end credentials

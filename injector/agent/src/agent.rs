@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coffer_client::{Blame, Client, Error, Identity, Options, Secret, SessionKeeper, WorkloadLogin};
+use coffer_client::{Blame, Client, Error, Identity, Options, SessionKeeper, WorkloadLogin};
 
 use crate::{
     config::{Config, SecretFile, Source},
@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     output::{Content, OutFile, OutputDir, Written},
     refusal,
-    render::{RenderError, render},
+    render::{Given, RenderError, render},
 };
 
 /// Reads secrets and writes files.
@@ -19,7 +19,7 @@ pub(crate) struct Agent {
     pub(crate) keeper: SessionKeeper,
     output: OutputDir,
     /// What was read last. Kept, since a change of one secret writes all files anew.
-    secrets: BTreeMap<Source, Secret>,
+    pub(crate) given: BTreeMap<Source, Given>,
     /// What the vault did not give when it was asked last.
     withdrawn: BTreeSet<Source>,
     /// Credentials that were made.
@@ -83,7 +83,7 @@ impl Agent {
             config,
             keeper,
             output,
-            secrets: BTreeMap::new(),
+            given: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             held: BTreeMap::new(),
             unwritten: false,
@@ -99,14 +99,14 @@ impl Agent {
     pub(crate) fn followed(&self) -> Vec<String> {
         self.sources()
             .into_iter()
-            .filter(|source| source.version == 0 && source.lease.is_none())
+            .filter(|source| source.version == 0 && source.credential.is_none())
             .map(|source| source.path)
             .collect()
     }
 
     /// The version of a followed path that was read last; none where it was not.
     pub(crate) fn version(&self, path: &str) -> Option<u64> {
-        self.secrets.get(&newest(path)).map(|secret| secret.version)
+        self.given.get(&Source::newest(path)).map(|given| given.secret.version)
     }
 
     /// Whether all files are there, from whoever wrote them.
@@ -116,27 +116,34 @@ impl Agent {
 
     /// Reads these secrets. Those that are refused are named together; what was read is kept in any case.
     pub(crate) async fn read(&mut self, sources: impl IntoIterator<Item = Source>) -> Result<(), Trouble> {
+        let sources: Vec<Source> = sources.into_iter().collect();
+        // Those whose turn does not come, for the vault is away, are asked for again as well.
+        sources.iter().filter(|source| source.credential.is_some()).for_each(|source| self.want(source));
         let session = self.keeper.ensure().await.map_err(|error| self.login_trouble(&error))?;
         let mut refused = Vec::new();
         for source in sources {
-            let read = match source.lease {
+            let read = match &source.credential {
                 // One is enough, however often the others are tried.
                 Some(_) if self.holds(&source) => continue,
-                Some(ttl_secs) => self.issue(&source, ttl_secs).await,
-                None => self.keeper.kv_get(&source.path, source.version).await,
+                Some(credential) => self.issue(&source, credential).await,
+                None => {
+                    let secret = self.keeper.kv_get(&source.path, source.version).await;
+                    secret.map(|secret| Given { secret, term: None })
+                }
             };
-            if source.lease.is_some()
+            if source.credential.is_some()
                 && let Err(error) = &read
             {
                 self.without(&source, matches!(error.blame(), Blame::Denied | Blame::NotFound));
             }
             match read {
-                Ok(secret) => {
-                    if source.lease.is_none() {
-                        tracing::info!(path = source.path, version = secret.version, receipt = secret.receipt, "read");
+                Ok(given) => {
+                    if source.credential.is_none() {
+                        let (version, receipt) = (given.secret.version, given.secret.receipt);
+                        tracing::info!(path = source.path, version, receipt, "read");
                     }
                     self.withdrawn.remove(&source);
-                    self.secrets.insert(source, secret);
+                    self.given.insert(source, given);
                 }
                 Err(error) if matches!(error.blame(), Blame::Denied | Blame::NotFound) => {
                     tracing::debug!(path = source.path, request = error.request_id(), "refused");
@@ -157,14 +164,14 @@ impl Agent {
 
     /// Notes that the vault gives a path no longer. The last value stays.
     pub(crate) fn withdraw(&mut self, path: &str) {
-        if self.withdrawn.insert(newest(path)) {
+        if self.withdrawn.insert(Source::newest(path)) {
             tracing::warn!(path, "gone, or not permitted any longer: the last value stays in the files");
         }
     }
 
     /// Notes that the vault has a version of a path; says whether it must be read.
     pub(crate) fn announce(&mut self, path: &str, version: u64) -> bool {
-        if self.withdrawn.remove(&newest(path)) {
+        if self.withdrawn.remove(&Source::newest(path)) {
             tracing::info!(path, version, "there again");
             // It may have been made anew, with a version of the same number.
             return true;
@@ -186,7 +193,7 @@ impl Agent {
     }
 
     fn out_file(&self, file: &SecretFile) -> Result<OutFile, Failure> {
-        let content = match render(file, &self.secrets) {
+        let content = match render(file, &self.given) {
             Ok(content) => Content::New(content),
             Err(RenderError::NotRead(_)) => Content::Keep,
             Err(error) => return Err(Failure::Config(format!("{}: {error}", file.name))),
@@ -204,11 +211,6 @@ impl Agent {
             _ => Trouble::Away(told(error)),
         }
     }
-}
-
-/// The source that a followed path is.
-pub(crate) fn newest(path: &str) -> Source {
-    Source { path: path.to_owned(), version: 0, lease: None }
 }
 
 /// The error with its request id, under which an operator finds it.

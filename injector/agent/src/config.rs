@@ -15,7 +15,7 @@ use std::{
 use raw::{Raw, RawNotify};
 use toml::Spanned;
 
-pub(crate) use secret::{Format, SecretFile, Source};
+pub(crate) use secret::{Credential, Format, SecretFile, Source};
 
 use crate::{
     args::{Flags, Level},

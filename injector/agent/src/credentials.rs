@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::{
     agent::{Agent, told},
-    config::Source,
+    config::{Credential, Source},
+    render::{Given, Term},
 };
 
 /// When a renewal that failed is tried again.
@@ -22,55 +23,80 @@ const LOOK_MIN: Duration = Duration::from_millis(500);
 /// A credential that was made, or one that is to be.
 pub(crate) struct Held {
     /// None where there is none now.
-    lease: Option<Lease>,
+    good: Option<Good>,
     /// When it was made.
     made: Instant,
     /// When something is to be done about it.
     due: Instant,
 }
 
+/// A credential that is good.
+#[derive(Clone)]
+struct Good {
+    /// How long, from when it was made.
+    lasts: Duration,
+    /// None for one that cannot be made to last longer.
+    lease: Option<Lease>,
+}
+
+/// What became of credentials that were due.
+pub(crate) struct Tended {
+    /// Whether one lasts longer now.
+    pub(crate) renewed: bool,
+    /// Those to have made anew.
+    pub(crate) replace: Vec<Source>,
+}
+
 impl Held {
     /// A credential that was asked for at `asked`, before which it cannot have been made.
-    fn new(lease: Lease, asked: Instant) -> Self {
-        let due = due(&lease, asked, asked);
-        Self { lease: Some(lease), made: asked, due }
+    fn new(good: Good, asked: Instant) -> Self {
+        let due = due(good.lasts, asked, asked);
+        Self { good: Some(good), made: asked, due }
     }
 }
 
 /// Two thirds of what is left of a credential's life: it has the last third to be renewed, or replaced, in.
-fn due(lease: &Lease, made: Instant, now: Instant) -> Instant {
-    let left = (made + lease.lasts).saturating_duration_since(now);
+fn due(lasts: Duration, made: Instant, now: Instant) -> Instant {
+    let left = (made + lasts).saturating_duration_since(now);
     now + (left / 3 * 2).max(LOOK_MIN)
 }
 
 impl Agent {
     /// Has a credential made.
-    pub(crate) async fn issue(&mut self, source: &Source, ttl_secs: u64) -> Result<Secret, coffer_client::Error> {
+    pub(crate) async fn issue(&mut self, source: &Source, wanted: &Credential) -> Result<Given, coffer_client::Error> {
         let asked = Instant::now();
-        let credential = self.keeper.issue_credential(&source.path, ttl_secs).await?;
-        tracing::info!(path = source.path, lease = credential.lease.id, lasts_secs = credential.lease.lasts.as_secs(), "made");
+        let made = self.keeper.issue_credential(&source.path, wanted.ttl_secs, &wanted.parameters).await?;
+        let lease = made.lease.as_ref().map(|lease| lease.id.clone());
+        tracing::info!(path = source.path, lease, lasts_secs = made.lasts.as_secs(), "made");
         let secret = Secret {
-            fields: credential.fields,
+            fields: made.fields,
             version: 0,
-            created: Some(credential.lease.issued),
+            created: Some(made.issued),
             created_by: String::new(),
-            expires: Some(credential.lease.expires),
+            expires: Some(made.expires),
             custom_metadata: std::collections::BTreeMap::new(),
             receipt: 0,
         };
-        self.held.insert(source.clone(), Held::new(credential.lease, asked));
-        Ok(secret)
+        self.held.insert(source.clone(), Held::new(Good { lasts: made.lasts, lease: made.lease }, asked));
+        Ok(Given { secret, term: Some(Term { lease, issued: made.issued, expires: made.expires }) })
     }
 
     /// Whether there is a credential that need not be made.
     pub(crate) fn holds(&self, source: &Source) -> bool {
-        self.held.get(source).is_some_and(|held| held.lease.is_some())
+        self.held.get(source).is_some_and(|held| held.good.is_some())
+    }
+
+    /// Notes that a credential is wanted: where there is none it is asked for again.
+    pub(crate) fn want(&mut self, source: &Source) {
+        if !self.holds(source) {
+            self.without(source, false);
+        }
     }
 
     /// Notes that there is no credential where one is wanted: it is asked for again.
     pub(crate) fn without(&mut self, source: &Source, refused: bool) {
         let now = Instant::now();
-        let held = self.held.entry(source.clone()).or_insert(Held { lease: None, made: now, due: now });
+        let held = self.held.entry(source.clone()).or_insert(Held { good: None, made: now, due: now });
         held.due = now + if refused { REFUSED_RETRY } else { RETRY };
     }
 
@@ -79,27 +105,32 @@ impl Agent {
         self.held.values().map(|held| held.due).min()
     }
 
-    /// Renews the credentials that are due; gives those that are to be replaced.
-    pub(crate) async fn renew_credentials(&mut self) -> Vec<Source> {
+    /// Renews the credentials that are due, where they can be.
+    pub(crate) async fn renew_credentials(&mut self) -> Tended {
         let now = Instant::now();
         let due_now = self.held.iter().filter(|(_, held)| held.due <= now);
-        let due_now: Vec<_> = due_now.map(|(source, held)| (source.clone(), held.lease.clone(), held.made)).collect();
-        let mut replace = Vec::new();
-        for (source, lease, made) in due_now {
-            let Some(lease) = lease else {
-                replace.push(source);
+        let due_now: Vec<_> = due_now.map(|(source, held)| (source.clone(), held.good.clone(), held.made)).collect();
+        let mut tended = Tended { renewed: false, replace: Vec::new() };
+        for (source, good, made) in due_now {
+            let Some(lease) = good.and_then(|good| good.lease) else {
+                tended.replace.push(source);
                 continue;
             };
-            match self.keeper.renew_lease(&lease.id, source.lease.unwrap_or(0)).await {
+            match self.keeper.renew_lease(&lease.id, source.credential.as_ref().map_or(0, |wanted| wanted.ttl_secs)).await {
                 // It lasts as long as it ever will.
                 Ok(renewed) if renewed.lasts <= lease.lasts || renewed.lasts >= renewed.lasts_at_most => {
                     tracing::info!(path = source.path, lease = lease.id, "cannot be renewed further: replaced");
-                    replace.push(source);
+                    tended.replace.push(source);
                 }
                 Ok(renewed) => {
                     tracing::debug!(path = source.path, lease = lease.id, lasts_secs = renewed.lasts.as_secs(), "renewed");
-                    let due = due(&renewed, made, Instant::now());
-                    self.held.insert(source, Held { lease: Some(renewed), made, due });
+                    if let Some(term) = self.given.get_mut(&source).and_then(|given| given.term.as_mut()) {
+                        term.expires = renewed.expires;
+                    }
+                    tended.renewed = true;
+                    let due = due(renewed.lasts, made, Instant::now());
+                    let good = Good { lasts: renewed.lasts, lease: Some(renewed) };
+                    self.held.insert(source, Held { good: Some(good), made, due });
                 }
                 Err(error) if matches!(error.blame(), Blame::Denied | Blame::NotFound) => {
                     tracing::warn!(
@@ -108,48 +139,40 @@ impl Agent {
                         "has ended, or may not be renewed any longer: {}",
                         told(&error)
                     );
-                    replace.push(source);
+                    tended.replace.push(source);
                 }
                 Err(error) => {
                     tracing::warn!(path = source.path, lease = lease.id, "not renewed yet: {}", told(&error));
                     let end = made + lease.lasts;
                     if now + RETRY >= end {
-                        replace.push(source);
-                    } else {
-                        self.held.insert(source, Held { lease: Some(lease), made, due: now + RETRY });
+                        tended.replace.push(source);
+                    } else if let Some(held) = self.held.get_mut(&source) {
+                        held.due = now + RETRY;
                     }
                 }
             }
         }
-        for source in &replace {
+        for source in &tended.replace {
             if let Some(held) = self.held.get_mut(source) {
-                held.lease = None;
+                held.good = None;
             }
         }
-        replace
+        tended
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     #[test]
     fn a_credential_is_looked_at_after_two_thirds_of_what_is_left_and_never_at_once() {
-        let lease = |secs| Lease {
-            id: "database/creds/app/0".to_owned(),
-            issued: SystemTime::UNIX_EPOCH,
-            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(secs),
-            lasts: Duration::from_secs(secs),
-            lasts_at_most: Duration::from_secs(3_600),
-        };
+        let secs = Duration::from_secs;
         let made = Instant::now();
-        assert_eq!(due(&lease(900), made, made), made + Duration::from_secs(600));
-        let later = made + Duration::from_secs(600);
-        assert_eq!(due(&lease(1_500), made, later), later + Duration::from_secs(600));
-        let past = made + Duration::from_secs(10);
-        assert_eq!(due(&lease(1), made, past), past + LOOK_MIN);
+        assert_eq!(due(secs(900), made, made), made + secs(600));
+        let later = made + secs(600);
+        assert_eq!(due(secs(1_500), made, later), later + secs(600));
+        let past = made + secs(10);
+        assert_eq!(due(secs(1), made, past), past + LOOK_MIN);
     }
 }

@@ -9,7 +9,7 @@ pub use crate::render::FILE_BYTES_MAX;
 use crate::{
     args::Flags,
     config::{Config, Format, SecretFile, Source},
-    render::{render, template::Template},
+    render::{Given, render, template::Template},
 };
 
 /// A file that a configuration asks for.
@@ -43,16 +43,16 @@ pub fn config(text: &str) -> Result<Vec<File>, String> {
 /// What the agent would say.
 pub fn template(text: &str, fields: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
     let template = Template::parse("the template".to_owned(), text.to_owned()).map_err(|error| error.to_string())?;
-    let source = Source { path: "kv/a".to_owned(), version: 0, lease: None };
+    let source = Source::newest("kv/a");
     let sources = BTreeMap::from([("secret".to_owned(), source.clone())]);
     let file = SecretFile { name: "file".to_owned(), sources, format: Format::Template(template), mode: 0o400 };
-    let content = render(&file, &BTreeMap::from([(source, secret(fields))])).map_err(|error| error.to_string())?;
+    let content = render(&file, &BTreeMap::from([(source, given(fields))])).map_err(|error| error.to_string())?;
     Ok(content.expose().to_vec())
 }
 
 /// A secret with these fields, and nothing else to it.
-pub(crate) fn secret(fields: &[(&str, &[u8])]) -> Secret {
-    Secret {
+pub(crate) fn given(fields: &[(&str, &[u8])]) -> Given {
+    let secret = Secret {
         fields: fields.iter().map(|(name, value)| ((*name).to_owned(), SecretBytes::copied_from(value))).collect(),
         version: 1,
         created: None,
@@ -60,5 +60,6 @@ pub(crate) fn secret(fields: &[(&str, &[u8])]) -> Secret {
         expires: None,
         custom_metadata: BTreeMap::new(),
         receipt: 0,
-    }
+    };
+    Given { secret, term: None }
 }

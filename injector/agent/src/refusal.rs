@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_path_and_the_command_that_allows_it() {
-        let source = Source { path: "kv/prod/payments".to_owned(), version: 0, lease: None };
+        let source = Source::newest("kv/prod/payments");
         assert_eq!(
             secret(&source, "k8s:prod/payments/api"),
             "kv/prod/payments: not permitted for this pod, or not there. An officer can allow it: coffer grant read \

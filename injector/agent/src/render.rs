@@ -4,7 +4,7 @@ mod dotenv;
 mod json;
 pub(crate) mod template;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use coffer_client::Secret;
 use coffer_secret::SecretBytes;
@@ -13,6 +13,21 @@ use crate::config::{Format, SecretFile, Source};
 
 /// Bytes in a file.
 pub const FILE_BYTES_MAX: usize = 4 << 20;
+
+/// What the vault gave for a source.
+pub(crate) struct Given {
+    pub(crate) secret: Secret,
+    /// How long it lasts, for a credential.
+    pub(crate) term: Option<Term>,
+}
+
+/// How long a credential lasts.
+pub(crate) struct Term {
+    /// Its lease's id; none for a certificate.
+    pub(crate) lease: Option<String>,
+    pub(crate) issued: SystemTime,
+    pub(crate) expires: SystemTime,
+}
 
 /// Why a file cannot be made of its secrets. Names fields, never values.
 #[derive(Debug, thiserror::Error)]
@@ -35,18 +50,18 @@ pub(crate) enum RenderError {
     NotRead(Source),
 }
 
-/// Makes the content of `file`; `secrets` has those read.
-pub(crate) fn render(file: &SecretFile, secrets: &BTreeMap<Source, Secret>) -> Result<SecretBytes, RenderError> {
+/// Makes the content of `file`; `given` has what was read.
+pub(crate) fn render(file: &SecretFile, given: &BTreeMap<Source, Given>) -> Result<SecretBytes, RenderError> {
     let mut named = BTreeMap::new();
     for (alias, source) in &file.sources {
-        let secret = secrets.get(source).ok_or_else(|| RenderError::NotRead(source.clone()))?;
-        named.insert(alias.as_str(), (source, secret));
+        let given = given.get(source).ok_or_else(|| RenderError::NotRead(source.clone()))?;
+        named.insert(alias.as_str(), (source, given));
     }
     let content = match &file.format {
         Format::Template(template) => template.render(&named)?,
         form => match named.values().next() {
             None => SecretBytes::with_capacity(0),
-            Some((source, secret)) => match form {
+            Some((source, Given { secret, .. })) => match form {
                 Format::Json => json::render(&source.path, secret)?,
                 Format::Dotenv => dotenv::render(&source.path, secret)?,
                 Format::Raw { field } => raw(&source.path, secret, field.as_deref())?,

@@ -6,8 +6,9 @@ use coffer_client::{Backoff, Error, Event, ResumeToken, Watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
-    agent::{Agent, Trouble, newest, told},
+    agent::{Agent, Trouble, told},
     config::Source,
+    credentials::Tended,
     failure::Failure,
     health,
     output::Written,
@@ -240,15 +241,16 @@ async fn until(moment: Option<Instant>) {
 
 /// Renews the credentials that are due, and has those made anew that cannot be renewed.
 async fn tend(agent: &mut Agent) -> Result<(), String> {
-    let replace = agent.renew_credentials().await;
-    match replace.is_empty() {
+    let Tended { renewed, replace } = agent.renew_credentials().await;
+    match replace.is_empty() && !renewed {
         true => Ok(()),
+        // A file may say when its credential ends.
         false => refresh(agent, replace).await,
     }
 }
 
 fn newest_of<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<Source> {
-    paths.map(|path| newest(path)).collect()
+    paths.map(|path| Source::newest(path)).collect()
 }
 
 /// Reads these secrets and writes the files. A secret that is refused keeps its last value. Where a file cannot be made

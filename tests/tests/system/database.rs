@@ -156,7 +156,7 @@ async fn put_role(client: &Client, role: DatabaseRole) -> Result<(), Status> {
 }
 
 async fn issue(client: &Client, ttl_seconds: u64) -> Result<IssueCredentialResponse, Status> {
-    let request = IssueCredentialRequest { path: PATH.into(), ttl_seconds, idempotency_key: String::new() };
+    let request = IssueCredentialRequest { path: PATH.into(), ttl_seconds, ..Default::default() };
     Ok(client.leases().issue_credential(request).await?.into_inner())
 }
 

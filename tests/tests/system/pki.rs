@@ -1,6 +1,8 @@
 //! Certificates: made, signed, and what others say of them.
 
+mod agent;
 mod command;
+mod credentials;
 mod lists;
 mod openssl;
 
@@ -17,6 +19,8 @@ use tonic::Status;
 
 use crate::vault::{ADMIN, Vault, reason};
 
+/// Where the pod's certificates are made.
+const PATH: &str = "pki/issue/web";
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 

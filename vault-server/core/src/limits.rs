@@ -86,6 +86,12 @@ pub const DATABASE_NAME_BYTES_MAX: usize = 63;
 pub const DATABASE_PASSWORD_BYTES_MAX: usize = 1_024;
 /// Bytes in the CA certificates that a database is believed by.
 pub const CA_BYTES_MAX: usize = 64 << 10;
+/// Parameters of a credential that is asked for.
+pub const CREDENTIAL_PARAMETERS_MAX: usize = 16;
+/// Bytes in the name of such a parameter.
+pub const CREDENTIAL_PARAMETER_NAME_BYTES_MAX: usize = 64;
+/// Bytes in the value of such a parameter.
+pub const CREDENTIAL_PARAMETER_BYTES_MAX: usize = 16 << 10;
 /// How long a credential lasts where neither the request nor its role says so.
 pub const LEASE_LIFETIME_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// How long a credential lasts at most, where its role does not say so.

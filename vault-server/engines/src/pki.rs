@@ -18,6 +18,7 @@ mod error;
 mod issue;
 mod issuer;
 mod names;
+mod parameters;
 mod record;
 mod revoke;
 mod role;

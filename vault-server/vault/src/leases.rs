@@ -18,12 +18,13 @@ mod record;
 mod targets;
 mod view;
 
-pub use issue::{Issued, Renewed};
+pub use issue::Renewed;
 pub use record::{LeaseName, LeaseState};
 pub use view::{LeaseInfo, Which};
 
 pub(crate) use ending::Endings;
-pub(crate) use record::{LeaseRecord, Owner, Target};
+pub(crate) use issue::Leased;
+pub(crate) use record::{CREDENTIALS, LeaseRecord, Owner, Target};
 pub(crate) use targets::{told, untold};
 
 /// How often a write is tried again where others wrote meanwhile.

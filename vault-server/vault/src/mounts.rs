@@ -105,6 +105,15 @@ impl Unsealed {
         self.mounts.find(path.mount()).map(|row| row.value.id).ok_or_else(no_mount)
     }
 
+    /// The engine of the mount that a path begins with.
+    ///
+    /// # Errors
+    /// Fails where there is none.
+    pub(crate) fn engine_of(&self, path: &Path) -> Result<Engine, Failure> {
+        let row = self.mounts.find(path.mount()).ok_or_else(no_mount)?;
+        row.value.engine.parse().map_err(|_| Failure::internal("a mount of an unknown engine"))
+    }
+
     /// Plans a mount.
     ///
     /// # Errors

@@ -48,6 +48,7 @@ pub(super) struct RawSecret {
     pub(super) version: Option<u64>,
     pub(super) credential: Option<String>,
     pub(super) ttl: Option<String>,
+    pub(super) parameters: Option<BTreeMap<String, String>>,
     pub(super) format: Option<RawFormat>,
     pub(super) field: Option<String>,
     pub(super) template: Option<String>,

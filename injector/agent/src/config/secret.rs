@@ -39,8 +39,24 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// The version, or 0 for always the newest.
     pub(crate) version: u64,
-    /// For a credential, the seconds that it should last, 0 for what its role says; none for a secret.
-    pub(crate) lease: Option<u64>,
+    /// What is to be made, for a credential; none for a secret.
+    pub(crate) credential: Option<Credential>,
+}
+
+/// A credential to have made. Files that ask for the same one have the same one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Credential {
+    /// The seconds that it should last, 0 for what its role says.
+    pub(crate) ttl_secs: u64,
+    /// What it is to be, in words of its engine.
+    pub(crate) parameters: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// The newest version of the secret at a path.
+    pub(crate) fn newest(path: &str) -> Self {
+        Self { path: path.to_owned(), version: 0, credential: None }
+    }
 }
 
 impl fmt::Display for Source {
@@ -141,14 +157,17 @@ fn file(mut raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFi
     if raw.ttl.is_some() && raw.credential.is_none() {
         return Err("ttl goes with credential: a secret lasts as long as it lasts".to_owned());
     }
-    if let Some(path) = &raw.credential {
+    if raw.parameters.is_some() && raw.credential.is_none() {
+        return Err("parameters go with credential: a secret is what it is".to_owned());
+    }
+    if let Some(path) = raw.credential.take() {
         if raw.path.is_some() || raw.paths.is_some() || raw.version.is_some() {
             return Err("a credential has no path, paths or version beside it".to_owned());
         }
-        let ttl = raw.ttl.as_deref().map_or(Ok(0), ttl_secs)?;
-        check_path(path)?;
-        let source = Source { path: path.clone(), version: 0, lease: Some(ttl) };
-        let sources = BTreeMap::from([(ALIAS.to_owned(), source)]);
+        let ttl_secs = raw.ttl.as_deref().map_or(Ok(0), ttl_secs)?;
+        check_path(&path)?;
+        let credential = Credential { ttl_secs, parameters: raw.parameters.take().unwrap_or_default() };
+        let sources = BTreeMap::from([(ALIAS.to_owned(), Source { path, version: 0, credential: Some(credential) })]);
         return finish(raw, sources, format, default_mode, config);
     }
     let sources = match (raw.path.take(), raw.paths.take()) {
@@ -156,7 +175,7 @@ fn file(mut raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFi
         (None, Some(paths)) if raw.version.is_none() => many(paths)?,
         (None, Some(_)) => return Err("version goes with path; secrets of paths are always the newest".to_owned()),
         _ => return Err(
-            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" }"
+            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\" or \"MOUNT/issue/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" }"
                 .to_owned(),
         ),
     };
@@ -198,7 +217,7 @@ fn template(inline: Option<String>, file: Option<&Path>, config: &Path) -> Resul
 
 fn one(path: &str, version: u64) -> Result<BTreeMap<String, Source>, String> {
     check_path(path)?;
-    Ok(BTreeMap::from([(ALIAS.to_owned(), Source { path: path.to_owned(), version, lease: None })]))
+    Ok(BTreeMap::from([(ALIAS.to_owned(), Source { version, ..Source::newest(path) })]))
 }
 
 fn many(paths: BTreeMap<String, String>) -> Result<BTreeMap<String, Source>, String> {
@@ -213,7 +232,7 @@ fn many(paths: BTreeMap<String, String>) -> Result<BTreeMap<String, Source>, Str
             return Err(format!("{alias:?} cannot be a name in a template: use letters, digits and _"));
         }
         check_path(&path)?;
-        sources.insert(alias, Source { path, version: 0, lease: None });
+        sources.insert(alias, Source::newest(&path));
     }
     Ok(sources)
 }

@@ -67,7 +67,7 @@ fn a_full_configuration_is_read() {
     let modes: Vec<_> = config.secrets.iter().map(|file| (file.name.as_str(), file.mode)).collect();
     assert_eq!(modes, [("db.env", 0o440), ("password", 0o400), ("app.conf", 0o440)]);
     assert!(matches!(&config.secrets[1].format, Format::Raw { field: Some(field) } if field == "password"));
-    assert_eq!(config.secrets[1].sources["secret"], Source { path: "kv/prod/db".to_owned(), version: 3, lease: None });
+    assert_eq!(config.secrets[1].sources["secret"], Source { version: 3, ..Source::newest("kv/prod/db") });
     assert!(matches!(config.secrets[2].format, Format::Template(_)));
     assert!(config.notify.unwrap().on_start);
 }
@@ -78,8 +78,29 @@ fn a_credential_is_named_as_easily_as_a_secret() {
                 [[secrets]]\nname = \"password\"\ncredential = \"database/creds/app\"\nttl = \"30m\"\nfield = \"password\"\n\
                 [vault]\naddress = \"https://v\"\n";
     let config = parse(text, &Flags::default()).unwrap();
-    let source = Source { path: "database/creds/app".to_owned(), version: 0, lease: Some(1_800) };
+    let credential = Credential { ttl_secs: 1_800, ..Credential::default() };
+    let source = Source { credential: Some(credential), ..Source::newest("database/creds/app") };
     assert!(config.secrets.iter().all(|file| file.sources["secret"] == source), "both files are of one credential");
+}
+
+#[test]
+fn files_of_one_certificate_say_the_same_and_others_are_of_another() {
+    let file = |name: &str, parameters: &str| {
+        format!("[[secrets]]\nname = \"{name}\"\ncredential = \"pki/issue/web\"\nfield = \"certificate\"\n{parameters}\n")
+    };
+    let text = [
+        file("a", "parameters = { common_name = \"a.svc\", alt_names = \"b.svc\" }"),
+        file("b", "parameters = { alt_names = \"b.svc\", common_name = \"a.svc\" }"),
+        file("c", "parameters = { common_name = \"c.svc\" }"),
+        file("d", ""),
+        "[vault]\naddress = \"https://v\"\n".to_owned(),
+    ]
+    .concat();
+    let config = parse(&text, &Flags::default()).unwrap();
+    let [a, b, c, d] = &config.secrets[..] else { panic!("four files") };
+    assert_eq!(a.sources["secret"], b.sources["secret"]);
+    assert_eq!(a.sources["secret"].credential.as_ref().unwrap().parameters["alt_names"], "b.svc");
+    assert!(c.sources["secret"] != a.sources["secret"] && c.sources["secret"] != d.sources["secret"]);
 }
 
 #[test]
@@ -136,6 +157,10 @@ fn faults_are_told_with_file_and_line() {
             "agent.toml:1: secret \"x\": field needs",
         ),
         ("[[secrets]]\nname = \"x\"\npath = \"kv/a\"\nttl = \"1h\"\n", "agent.toml:1: secret \"x\": ttl goes with credential"),
+        (
+            "[[secrets]]\nname = \"x\"\npath = \"kv/a\"\nparameters = { common_name = \"a\" }\n",
+            "agent.toml:1: secret \"x\": parameters go with credential",
+        ),
         (
             "[[secrets]]\nname = \"x\"\ncredential = \"database/creds/app\"\npath = \"kv/a\"\n",
             "agent.toml:1: secret \"x\": a credential has no path",

@@ -1,19 +1,23 @@
 //! Templates: minijinja over the fields of secrets.
 //!
 //! `{{ secret.password }}` is the field `password` of the secret that `path` names; with `paths`, the names given there
-//! stand for `secret`. A field that is not UTF-8 text is there as `NAME_b64`, in base64. What is not defined is an
-//! error, nothing is escaped, and work and output are bounded. Filters: those of minijinja, `b64encode`, `b64decode`.
+//! stand for `secret`. A field that is not UTF-8 text is there as `NAME_b64`, in base64. A credential also has
+//! `secret.lease`, which is no field: loops over fields do not see it. What is not defined is an error, nothing is
+//! escaped, and work and output are bounded. Filters: those of minijinja, `b64encode`, `b64decode`.
 //!
 //! minijinja keeps copies of values that are not wiped until their memory is used again.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, fmt, io, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use coffer_client::Secret;
 use coffer_secret::SecretBytes;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value,
+    syntax::SyntaxConfig,
+    value::{Enumerator, Object},
+};
 
-use super::FILE_BYTES_MAX;
+use super::{FILE_BYTES_MAX, Given, Term};
 use crate::config::Source;
 
 /// Bytes in a template.
@@ -30,8 +34,48 @@ pub(crate) struct Template {
     text: String,
 }
 
-/// What a template sees: by its name for a secret, fields and their text.
-type Context<'a> = BTreeMap<&'a str, BTreeMap<String, Value>>;
+/// What a credential has beside its fields.
+const LEASE: &str = "lease";
+
+/// What a template sees, by its name for a secret.
+type Context<'a> = BTreeMap<&'a str, Arc<Seen>>;
+
+/// What a template sees of a secret: fields and their text.
+struct Seen {
+    fields: BTreeMap<String, Value>,
+    /// How long it lasts; nothing for what is no credential.
+    lease: BTreeMap<&'static str, String>,
+}
+
+impl Seen {
+    fn has(&self, name: &str) -> bool {
+        let of_lease = |(parent, part)| parent == LEASE && self.lease.contains_key(part);
+        self.fields.contains_key(name) || name == LEASE && !self.lease.is_empty() || name.split_once('.').is_some_and(of_lease)
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.fields.keys().cloned().chain(self.lease.keys().map(|part| format!("{LEASE}.{part}")))
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seen")
+    }
+}
+
+impl Object for Seen {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let key = key.as_str()?;
+        let lease = || (key == LEASE && !self.lease.is_empty()).then(|| Value::from_pairs(self.lease.clone()));
+        self.fields.get(key).cloned().or_else(lease)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let names: Vec<Value> = self.fields.keys().map(|name| Value::from(name.as_str())).collect();
+        Enumerator::Iter(Box::new(names.into_iter()))
+    }
+}
 
 /// Why a template cannot be used. Holds no value: only what the template itself says.
 #[derive(Debug, thiserror::Error)]
@@ -54,17 +98,17 @@ impl Template {
         }
     }
 
-    pub(crate) fn render(&self, secrets: &BTreeMap<&str, (&Source, &Secret)>) -> Result<SecretBytes, TemplateError> {
+    pub(crate) fn render(&self, given: &BTreeMap<&str, (&Source, &Given)>) -> Result<SecretBytes, TemplateError> {
         let environment = environment();
         let fail = |error: Error, hint: &str| explain(&self.name, &error, hint);
         let template = environment.template_from_str(&self.text).map_err(|error| fail(error, ""))?;
-        let context: Context<'_> = secrets.iter().map(|(alias, (_, secret))| (*alias, fields(secret))).collect();
+        let context: Context<'_> = given.iter().map(|(alias, (_, given))| (*alias, Arc::new(seen(given)))).collect();
         let unknown: Vec<String> =
             template.undeclared_variables(true).into_iter().filter(|name| !is_known(&context, name)).collect();
         let known: Vec<String> =
-            context.iter().flat_map(|(alias, fields)| fields.keys().map(move |field| format!("{alias}.{field}"))).collect();
+            context.iter().flat_map(|(alias, seen)| seen.names().map(move |name| format!("{alias}.{name}"))).collect();
         let hint = format!("{}; there are: {}", sorted(unknown), known.join(", "));
-        let values = Value::from_pairs(context.into_iter().map(|(alias, fields)| (alias, Value::from_pairs(fields))));
+        let values = Value::from_pairs(context.into_iter().map(|(alias, seen)| (alias, Value::from_dyn_object(seen))));
         let mut out = Bounded { content: SecretBytes::with_capacity(self.text.len()), full: false };
         let rendered = template.render_captured_to(values, &mut out);
         let failure = rendered.err();
@@ -97,20 +141,27 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-fn fields(secret: &Secret) -> BTreeMap<String, Value> {
+fn seen(given: &Given) -> Seen {
     let mut fields = BTreeMap::new();
-    for (name, value) in &secret.fields {
+    for (name, value) in &given.secret.fields {
         match std::str::from_utf8(value.expose()) {
             Ok(text) => fields.insert(name.clone(), Value::from(text)),
             Err(_) => fields.insert(format!("{name}_b64"), Value::from(BASE64_STANDARD.encode(value.expose()))),
         };
     }
-    fields
+    Seen { fields, lease: given.term.as_ref().map(lease).unwrap_or_default() }
+}
+
+/// What is known of a credential's time: moments in UTC, as RFC 3339 has them.
+fn lease(term: &Term) -> BTreeMap<&'static str, String> {
+    let moment = |moment| humantime::format_rfc3339_seconds(moment).to_string();
+    let id = term.lease.iter().map(|id| ("id", id.clone()));
+    id.chain([("issued", moment(term.issued)), ("expires", moment(term.expires))]).collect()
 }
 
 fn is_known(context: &Context<'_>, name: &str) -> bool {
     match name.split_once('.') {
-        Some((alias, field)) => context.get(alias).is_some_and(|fields| fields.contains_key(field)),
+        Some((alias, field)) => context.get(alias).is_some_and(|seen| seen.has(field)),
         None => context.contains_key(name) || environment().globals().any(|(global, _)| global == name),
     }
 }

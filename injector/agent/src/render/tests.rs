@@ -1,25 +1,40 @@
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use super::*;
 use crate::{
-    reading::secret,
+    reading::given,
     render::template::{TEMPLATE_BYTES_MAX, Template},
 };
 
 fn source() -> Source {
-    Source { path: "kv/a".to_owned(), version: 0, lease: None }
+    Source::newest("kv/a")
 }
 
 fn rendered(format: Format, fields: &[(&str, &[u8])]) -> Result<Vec<u8>, RenderError> {
+    rendered_of(format, given(fields))
+}
+
+fn rendered_of(format: Format, given: Given) -> Result<Vec<u8>, RenderError> {
     let file =
         SecretFile { name: "file".to_owned(), sources: BTreeMap::from([("secret".to_owned(), source())]), format, mode: 0o400 };
-    render(&file, &BTreeMap::from([(source(), secret(fields))])).map(SecretBytes::into_exposed)
+    render(&file, &BTreeMap::from([(source(), given)])).map(SecretBytes::into_exposed)
 }
 
 fn template(text: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
+    template_of(text, given(fields))
+}
+
+fn template_of(text: &str, given: Given) -> Result<String, String> {
     let template = Template::parse("t".to_owned(), text.to_owned()).map_err(|error| error.to_string())?;
-    let content = rendered(Format::Template(template), fields).map_err(|error| error.to_string())?;
+    let content = rendered_of(Format::Template(template), given).map_err(|error| error.to_string())?;
     Ok(String::from_utf8(content).unwrap())
+}
+
+/// A credential of one field, with a lease where there is an id.
+fn credential(id: Option<&str>) -> Given {
+    let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+    let term = Term { lease: id.map(str::to_owned), issued: at(0), expires: at(951_825_599) };
+    Given { term: Some(term), ..given(&[("username", b"app")]) }
 }
 
 #[test]
@@ -135,6 +150,23 @@ fn what_is_not_defined_is_named() {
     assert_eq!(message, "t, line 2: not defined: other.x, secret.pasword; there are: secret.password");
     assert!(template("{% if secret.flag %}x{% endif %}", &[("a", b"x")]).is_err());
     assert_eq!(template("{{ secret.flag|default('no') }}", &[("a", b"x")]).unwrap(), "no");
+}
+
+#[test]
+fn templates_see_how_long_a_credential_lasts_and_loops_see_its_fields_alone() {
+    let user = || credential(Some("database/creds/app/0f"));
+    let text = "{{ secret.username }} {{ secret.lease.id }} {{ secret.lease.issued }} {{ secret.lease.expires }}";
+    assert_eq!(template_of(text, user()).unwrap(), "app database/creds/app/0f 1970-01-01T00:00:00Z 2000-02-29T11:59:59Z");
+    let text = "{% for name in secret %}{{ name }},{% endfor %}{{ secret|length }} {{ secret|items|length }} {{ secret|tojson }}";
+    assert_eq!(template_of(text, user()).unwrap(), "username,1 1 {\"username\": \"app\"}");
+    assert_eq!(template_of("{{ secret.lease.expires }}", credential(None)).unwrap(), "2000-02-29T11:59:59Z");
+    assert_eq!(
+        template_of("{{ secret.lease.id }}", credential(None)).unwrap_err(),
+        "t, line 1: not defined: secret.lease.id; there are: secret.username, secret.lease.expires, secret.lease.issued"
+    );
+    let message = template("{{ secret.lease.expires }}", &[("a", b"x")]).unwrap_err();
+    assert_eq!(message, "t, line 1: not defined: secret.lease.expires; there are: secret.a");
+    assert_eq!(template("{{ secret.lease }}", &[("lease", b"a field")]).unwrap(), "a field");
 }
 
 #[test]

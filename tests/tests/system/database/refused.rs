@@ -138,7 +138,8 @@ async fn only_who_was_granted_gets_a_user_and_the_same_request_gets_the_same_one
 
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let ask = async |path: &str, key: &str, ttl_seconds: u64| {
-        let request = IssueCredentialRequest { path: path.into(), ttl_seconds, idempotency_key: key.into() };
+        let request =
+            IssueCredentialRequest { path: path.into(), ttl_seconds, idempotency_key: key.into(), ..Default::default() };
         pod.leases().issue_credential(request).await
     };
     let first = User::of(&ask(PATH, "once", 0).await?.into_inner())?;

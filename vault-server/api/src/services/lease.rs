@@ -9,7 +9,7 @@ use coffer_proto::v1::{
     Lease, LeaseState as WireState, ListLeasesRequest, ListLeasesResponse, RenewLeaseRequest, RenewLeaseResponse,
     RevokeLeaseRequest, RevokeLeaseResponse, RevokeLeasesRequest, RevokeLeasesResponse, lease_service_server::LeaseService,
 };
-use coffer_vault::{Failure, Issued, LeaseInfo, LeaseName, LeaseState, Planned, Renewed, Which};
+use coffer_vault::{BegunCredential, CredentialRequest, Failure, LeaseInfo, LeaseName, LeaseState, Planned, Renewed, Which};
 
 use super::{convert, service};
 use crate::{
@@ -58,9 +58,8 @@ fn about(name: &LeaseName) -> BTreeMap<String, String> {
 }
 
 struct Issue {
-    path: Path,
-    ttl: Option<Duration>,
-    issued: Option<Issued>,
+    asked: CredentialRequest,
+    begun: Option<BegunCredential>,
 }
 
 #[async_trait]
@@ -70,11 +69,12 @@ impl Operation for Issue {
     const RPC: Rpc = rpc::ISSUE_CREDENTIAL;
 
     fn parse(request: IssueCredentialRequest) -> Result<Self, Failure> {
-        Ok(Self { path: request.path.parse()?, ttl: ttl(request.ttl_seconds), issued: None })
+        let IssueCredentialRequest { path, ttl_seconds, parameters, idempotency_key: _ } = request;
+        Ok(Self { asked: CredentialRequest { path: path.parse()?, ttl: ttl(ttl_seconds), parameters }, begun: None })
     }
 
     fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+        Some(&self.asked.path)
     }
 
     fn idempotency_key(request: &IssueCredentialRequest) -> &str {
@@ -82,15 +82,19 @@ impl Operation for Issue {
     }
 
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
-        self.issued = Some(call.vault.issue_credential(&call.who, &self.path, self.ttl, call.id).await?);
+        self.begun = Some(call.vault.begin_credential(&call.who, &self.asked, call.id).await?);
         Ok(())
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<IssueCredentialResponse>, Failure> {
-        let issued = self.issued.as_ref().ok_or_else(|| Failure::internal("a credential that was not made"))?;
-        let planned = call.vault.confirm_credential(issued, &mut call.record).await?;
-        let fields = issued.fields.iter().map(|(name, value)| (name.clone(), value.expose().to_vec())).collect();
-        Ok(planned.map(|info| IssueCredentialResponse { fields, lease: Some(lease(&info)) }))
+        let begun = self.begun.as_ref().ok_or_else(|| Failure::internal("a credential that was not begun"))?;
+        let planned = call.vault.finish_credential(&call.who, &self.asked, begun, &mut call.record).await?;
+        Ok(planned.map(|made| IssueCredentialResponse {
+            fields: made.fields.into_iter().map(|(name, value)| (name, value.into_exposed())).collect(),
+            lease: made.lease.as_ref().map(lease),
+            issued: convert::time(made.issued),
+            expires: convert::time(made.expires),
+        }))
     }
 }
 

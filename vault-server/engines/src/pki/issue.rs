@@ -32,6 +32,8 @@ pub struct IssueRequest {
     pub ttl_secs: Option<u64>,
     /// The kind of its key; none for the role's first.
     pub key_kind: Option<KeyKind>,
+    /// Whether a time that is longer than the role allows is shortened to that, rather than refused.
+    pub shortened: bool,
 }
 
 /// A certificate for a key of the caller's.
@@ -97,7 +99,9 @@ impl Pki {
         let kind = authority.key_kind(request.key_kind)?;
         let names = request.names.iter().map(|name| names::parse(name)).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKey::generate(kind).map_err(PkiError::own)?;
-        let mut planned = self.certify(barrier, &authority, (key.public(), names), request.ttl_secs, asker, now).await?;
+        let longest = if request.shortened { authority.role.ttl_secs_max } else { u64::MAX };
+        let ttl_secs = request.ttl_secs.map(|asked| asked.min(longest));
+        let mut planned = self.certify(barrier, &authority, (key.public(), names), ttl_secs, asker, now).await?;
         planned.outcome.private_key = Some(key.pem());
         Ok(planned)
     }

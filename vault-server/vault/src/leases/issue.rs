@@ -18,35 +18,33 @@ use coffer_secret::SecretBytes;
 use super::{
     ATTEMPTS_MAX, LeaseInfo, LeaseName, LeaseRecord, LeaseState, Owner, Target,
     index::{Index, Place},
-    record::CREDENTIALS,
     targets::untold,
 };
 use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed};
 
-/// A credential that is made, and not yet confirmed.
-pub struct Issued {
+/// A credential that is made outside, and not yet confirmed.
+pub(crate) struct Leased {
     /// What its owner gets, as of a secret.
-    pub fields: BTreeMap<String, SecretBytes>,
+    pub(crate) fields: BTreeMap<String, SecretBytes>,
     /// What its lease is called.
-    pub name: LeaseName,
+    name: LeaseName,
     place: Place,
 }
 
 impl Unsealed {
-    /// Makes the credential of a path, `MOUNT/creds/ROLE`. It is not to be given out before it is confirmed.
+    /// Makes a user of a database, as the role of a path says. It is not to be given out before it is confirmed.
     ///
     /// # Errors
     /// Fails where there is no such role, a limit is reached, or the target fails: what was begun there is undone then.
-    pub async fn issue_credential(
+    pub(crate) async fn make_user(
         &self,
         who: &Authenticated,
-        path: &Path,
+        (path, role): (&Path, Name),
         ttl: Option<Duration>,
         request: RequestId,
-    ) -> Result<Issued, Failure> {
+    ) -> Result<Leased, Failure> {
         self.time_is_right()?;
         let owner = Owner::of(&who.claims.holder)?;
-        let role = credential(path)?;
         let mount = self.mount_of(path, Engine::Database)?;
         let databases = Databases::new(self.tenant.id, mount);
         let Stored { record: RoleRecord { settings, .. }, .. } = databases
@@ -90,7 +88,7 @@ impl Unsealed {
             ("password".to_owned(), password.into_bytes()),
             ("username".to_owned(), SecretBytes::copied_from(user.as_bytes())),
         ]);
-        Ok(Issued { fields, name, place })
+        Ok(Leased { fields, name, place })
     }
 
     /// Stores what is about to be done.
@@ -136,19 +134,19 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where the credential was ended meanwhile, for it took too long.
-    pub async fn confirm_credential(&self, issued: &Issued, record: &mut Record) -> Result<Planned<LeaseInfo>, Failure> {
+    pub(crate) async fn confirm_credential(&self, made: &Leased, record: &mut Record) -> Result<Planned<LeaseInfo>, Failure> {
         let late = || Failure::new(Reason::TargetUnavailable, "the credential took too long, and is being ended: ask again");
-        let (lease, version) = self.lease(&issued.place).await?.ok_or_else(late)?;
+        let (lease, version) = self.lease(&made.place).await?.ok_or_else(late)?;
         if lease.state != LeaseState::Pending {
             return Err(late());
         }
         let live = LeaseRecord { state: LeaseState::Live, due: lease.expires, ..lease.clone() };
         let mut batch = Batch::default();
-        Index(self.tenant.id).update(&mut batch, &issued.place, (&lease, version), &live)?;
-        record.detail("lease", &issued.name);
+        Index(self.tenant.id).update(&mut batch, &made.place, (&lease, version), &live)?;
+        record.detail("lease", &made.name);
         record.detail("expires", live.expires.secs());
-        record.values(issued.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
-        let answer = LeaseInfo::new(issued.name.clone(), &live);
+        record.values(made.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
+        let answer = LeaseInfo::new(made.name.clone(), &live);
         Ok(Planned { batch, answer, then: Vec::new(), policy: PolicyChange::None })
     }
 
@@ -202,16 +200,6 @@ pub struct Renewed {
     name: LeaseName,
     place: Place,
     expires: Timestamp,
-}
-
-/// The role of a credential's path.
-fn credential(path: &Path) -> Result<Name, Failure> {
-    let wrong = || Failure::new(Reason::PathInvalid, "a credential's path is MOUNT/creds/ROLE");
-    let mut below = path.below_mount();
-    match (below.next(), below.next(), below.next()) {
-        (Some(CREDENTIALS), Some(role), None) => role.parse().map_err(|_| wrong()),
-        _ => Err(wrong()),
-    }
 }
 
 /// Targets know seconds: what is told is what holds there, too.

@@ -48,7 +48,8 @@ impl Operation for Issue {
     fn parse(request: IssueCertificateRequest) -> Result<Self, Failure> {
         let place = Place::parse(&request.path, "issue")?;
         let key_kind = if request.key_type.is_empty() { None } else { Some(key_kind(&request.key_type)?) };
-        Ok(Self { place, request: IssueRequest { names: request.names, ttl_secs: some(request.ttl_seconds), key_kind } })
+        let ttl_secs = some(request.ttl_seconds);
+        Ok(Self { place, request: IssueRequest { names: request.names, ttl_secs, key_kind, shortened: false } })
     }
 
     fn path(&self) -> Option<&Path> {
