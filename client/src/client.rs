@@ -255,6 +255,16 @@ impl Client {
         Credential::try_from(self.leases().issue_credential(request).await?.into_inner())
     }
 
+    /// Says that this version of a credential is in use, and none before it: `MOUNT/static-creds/NAME`.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where it is not permitted; else as any call.
+    pub async fn acknowledge_credential(&self, path: &str, version: u64) -> Result<(), Error> {
+        let request = v1::AcknowledgeCredentialRequest { path: path.to_owned(), version };
+        self.leases().acknowledge_credential(request).await?;
+        Ok(())
+    }
+
     /// Lets a credential of one's own last so many seconds more, or 0 for what its role says.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub struct Credential {
     pub lasts: Duration,
     /// Its lease; none for a certificate, which cannot be made to last longer.
     pub lease: Option<Lease>,
+    /// Its version, for one that everybody shares and that is rotated; 0 for others.
+    pub version: u64,
 }
 
 /// How long a credential lasts.
@@ -70,7 +72,7 @@ impl TryFrom<IssueCredentialResponse> for Credential {
             (_, issued, expires) => (time(issued)?, time(expires)?),
         };
         let lasts = expires.duration_since(issued).unwrap_or_default();
-        Ok(Self { fields, issued, expires, lasts, lease })
+        Ok(Self { fields, issued, expires, lasts, lease, version: answer.version })
     }
 }
 

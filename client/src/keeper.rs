@@ -169,6 +169,14 @@ impl SessionKeeper {
         self.call(async |client: Client| client.issue_credential(path, ttl_secs, parameters, key).await).await
     }
 
+    /// Says that this version of a credential is in use, and none before it.
+    ///
+    /// # Errors
+    /// As [`Client::acknowledge_credential`] and [`SessionKeeper::ensure`].
+    pub async fn acknowledge_credential(&self, path: &str, version: u64) -> Result<(), Error> {
+        self.call(async |client: Client| client.acknowledge_credential(path, version).await).await
+    }
+
     /// Lets a credential last longer.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(crate) fn apply() -> std::io::Result<()> {
 /// use: an idle server kept three times as much. Best at the very start, for pages that there are stay as they are.
 pub(crate) fn small_pages() {
     // A kernel that does not know it has no large pages either.
-    drop(rustix::thread::disable_transparent_huge_pages(true));
+    rustix::thread::disable_transparent_huge_pages(true).unwrap_or(());
 }
 
 /// Raises the number of descriptors that may be open to the most that this process may ask for; answers with it. A shell

@@ -8,6 +8,7 @@ use crate::{app::App, exit::Exit, failure::Result};
 
 mod connection;
 mod role;
+mod static_role;
 
 /// Manage databases: how they are reached, and how users are made in them
 ///
@@ -18,6 +19,8 @@ pub(crate) enum Database {
     Connection(connection::Connection),
     #[command(subcommand)]
     Role(role::Role),
+    #[command(subcommand)]
+    StaticRole(static_role::StaticRole),
 }
 
 impl Database {
@@ -25,6 +28,7 @@ impl Database {
         match self {
             Self::Connection(command) => command.run(app).await,
             Self::Role(command) => command.run(app).await,
+            Self::StaticRole(command) => command.run(app).await,
         }
     }
 }
@@ -52,6 +56,14 @@ impl InMount {
 
     fn roles(&self) -> String {
         format!("{}/roles", self.mount)
+    }
+
+    fn static_role(&self, name: &str) -> String {
+        format!("{}/static-roles/{name}", self.mount)
+    }
+
+    fn static_roles(&self) -> String {
+        format!("{}/static-roles", self.mount)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Agent {
     withdrawn: BTreeSet<Source>,
     /// Credentials that were made.
     pub(crate) held: BTreeMap<Source, Held>,
+    /// The versions of shared credentials of which the vault knows that they are used here.
+    pub(crate) acknowledged: BTreeMap<Source, u64>,
     /// Whether something read is not in the files yet, since they could not be written.
     pub(crate) unwritten: bool,
 }
@@ -86,6 +88,7 @@ impl Agent {
             given: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             held: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             unwritten: false,
         })
     }
@@ -95,18 +98,27 @@ impl Agent {
         self.config.secrets.iter().flat_map(|file| file.sources.values().cloned()).collect()
     }
 
-    /// The paths whose newest version is wanted.
+    /// The paths that are followed.
     pub(crate) fn followed(&self) -> Vec<String> {
-        self.sources()
-            .into_iter()
-            .filter(|source| source.version == 0 && source.credential.is_none())
-            .map(|source| source.path)
-            .collect()
+        self.sources().into_iter().filter(Source::is_followed).map(|source| source.path).collect()
+    }
+
+    /// What is read at a path that is followed.
+    fn at(&self, path: &str) -> Source {
+        let source = self.sources().into_iter().find(|source| source.path == path && source.is_followed());
+        source.unwrap_or_else(|| Source::newest(path))
+    }
+
+    /// What to read where these paths have changed.
+    pub(crate) fn changed<'a>(&mut self, paths: impl IntoIterator<Item = &'a String>) -> Vec<Source> {
+        let sources: Vec<Source> = paths.into_iter().map(|path| self.at(path)).collect();
+        sources.iter().filter(|source| source.credential.is_some()).for_each(|source| self.outdated(source));
+        sources
     }
 
     /// The version of a followed path that was read last; none where it was not.
     pub(crate) fn version(&self, path: &str) -> Option<u64> {
-        self.given.get(&Source::newest(path)).map(|given| given.secret.version)
+        self.given.get(&self.at(path)).map(|given| given.secret.version)
     }
 
     /// Whether all files are there, from whoever wrote them.
@@ -164,14 +176,14 @@ impl Agent {
 
     /// Notes that the vault gives a path no longer. The last value stays.
     pub(crate) fn withdraw(&mut self, path: &str) {
-        if self.withdrawn.insert(Source::newest(path)) {
+        if self.withdrawn.insert(self.at(path)) {
             tracing::warn!(path, "gone, or not permitted any longer: the last value stays in the files");
         }
     }
 
     /// Notes that the vault has a version of a path; says whether it must be read.
     pub(crate) fn announce(&mut self, path: &str, version: u64) -> bool {
-        if self.withdrawn.remove(&Source::newest(path)) {
+        if self.withdrawn.remove(&self.at(path)) {
             tracing::info!(path, version, "there again");
             // It may have been made anew, with a version of the same number.
             return true;

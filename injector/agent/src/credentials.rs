@@ -70,7 +70,7 @@ impl Agent {
         tracing::info!(path = source.path, lease, lasts_secs = made.lasts.as_secs(), "made");
         let secret = Secret {
             fields: made.fields,
-            version: 0,
+            version: made.version,
             created: Some(made.issued),
             created_by: String::new(),
             expires: Some(made.expires),
@@ -79,6 +79,35 @@ impl Agent {
         };
         self.held.insert(source.clone(), Held::new(Good { lasts: made.lasts, lease: made.lease }, asked));
         Ok(Given { secret, term: Some(Term { lease, issued: made.issued, expires: made.expires }) })
+    }
+
+    /// Tells the vault which versions of shared credentials are in the files, and known to the application: those before may end.
+    pub(crate) async fn acknowledge(&mut self) {
+        let versions = self.given.iter().filter(|(source, _)| self.held.contains_key(source));
+        let new: Vec<_> = versions
+            .map(|(source, given)| (source.clone(), given.secret.version))
+            .filter(|(source, version)| *version > 0 && self.acknowledged.get(source) != Some(version))
+            .collect();
+        for (source, version) in new {
+            match self.keeper.acknowledge_credential(&source.path, version).await {
+                Ok(()) => {
+                    self.acknowledged.insert(source, version);
+                }
+                Err(error) => {
+                    tracing::warn!(path = source.path, version, "the vault does not know yet that it is used: {}", told(&error));
+                    if let Some(held) = self.held.get_mut(&source) {
+                        held.due = held.due.min(Instant::now() + RETRY);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that there is another credential by now.
+    pub(crate) fn outdated(&mut self, source: &Source) {
+        if let Some(held) = self.held.get_mut(source) {
+            held.good = None;
+        }
     }
 
     /// Whether there is a credential that need not be made.

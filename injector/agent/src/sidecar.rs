@@ -71,7 +71,8 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
         if Instant::now() >= poll_at {
             poll_at = next_poll(agent);
             tracing::info!("reading all secrets, since changes cannot be followed");
-            match refresh(agent, newest_of(paths.iter())).await {
+            let sources = agent.changed(&paths);
+            match refresh(agent, sources).await {
                 Ok(()) => {}
                 Err(why) => tracing::warn!("{why}"),
             }
@@ -120,6 +121,7 @@ async fn begin(agent: &mut Agent) -> Result<(), Failure> {
     if written == Written::Changed && agent.config.notify.as_ref().is_some_and(|notify| notify.on_start) {
         notify(agent).await;
     }
+    agent.acknowledge().await;
     Ok(())
 }
 
@@ -227,7 +229,10 @@ async fn handle(agent: &mut Agent, paths: &[String], events: &[Event]) -> Result
     }
     match due.is_empty() {
         true => Ok(()),
-        false => refresh(agent, newest_of(due.iter())).await,
+        false => {
+            let sources = agent.changed(&due);
+            refresh(agent, sources).await
+        }
     }
 }
 
@@ -249,17 +254,17 @@ async fn tend(agent: &mut Agent) -> Result<(), String> {
     }
 }
 
-fn newest_of<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<Source> {
-    paths.map(|path| Source::newest(path)).collect()
-}
-
 /// Reads these secrets and writes the files. A secret that is refused keeps its last value. Where a file cannot be made
 /// of the new values, all files stay as they are until the next change; where it cannot be written, it is an error.
 async fn refresh(agent: &mut Agent, sources: Vec<Source>) -> Result<(), String> {
     let read = agent.read(sources).await;
     match agent.write() {
-        Ok(Written::Changed) => notify(agent).await,
-        Ok(Written::Same) => {}
+        Ok(written) => {
+            if written == Written::Changed {
+                notify(agent).await;
+            }
+            agent.acknowledge().await;
+        }
         Err(failure @ Failure::Output(_)) => return Err(format!("the files stay as they were: {failure}")),
         Err(failure) => tracing::error!("the files stay as they were: {failure}"),
     }

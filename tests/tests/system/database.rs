@@ -4,6 +4,7 @@ mod agent;
 mod ends;
 mod faults;
 mod refused;
+mod static_roles;
 
 use std::{collections::BTreeSet, time::Duration};
 

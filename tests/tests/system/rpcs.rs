@@ -153,11 +153,17 @@ fn of_engines() -> Vec<Row> {
         "DatabaseService"/"ListConnections", Only(&[ADMIN, OFFICER, AUDITOR]), databases.list_connections(ListConnectionsRequest { path: "database/config".into() });
         "DatabaseService"/"DeleteConnection", Only(&[ADMIN]), databases.delete_connection(DeleteConnectionRequest { path: "database/config/absent".into() });
         "DatabaseService"/"RotateConnection", Only(&[ADMIN]), databases.rotate_connection(RotateConnectionRequest { path: "database/config/absent".into() });
+        "DatabaseService"/"SweepConnection", Only(&[ADMIN]), databases.sweep_connection(SweepConnectionRequest { path: "database/config/absent".into(), dry_run: true });
         "DatabaseService"/"PutRole", Only(&[ADMIN]), databases.put_role(PutRoleRequest { path: "database/roles/absent".into(), role: Some(DatabaseRole::default()) });
         "DatabaseService"/"GetRole", Only(&[ADMIN, OFFICER, AUDITOR]), databases.get_role(GetRoleRequest { path: "database/roles/absent".into() });
         "DatabaseService"/"ListRoles", Only(&[ADMIN, OFFICER, AUDITOR]), databases.list_roles(ListRolesRequest { path: "database/roles".into() });
         "DatabaseService"/"DeleteRole", Only(&[ADMIN]), databases.delete_role(DeleteRoleRequest { path: "database/roles/absent".into() });
         "DatabaseService"/"CheckRole", Only(&[ADMIN]), databases.check_role(CheckRoleRequest { path: "database/roles/absent".into() });
+        "DatabaseService"/"PutStaticRole", Only(&[ADMIN]), databases.put_static_role(PutStaticRoleRequest { path: "database/static-roles/absent".into(), role: Some(DatabaseStaticRole::default()) });
+        "DatabaseService"/"GetStaticRole", Only(&[ADMIN, OFFICER, AUDITOR]), databases.get_static_role(GetStaticRoleRequest { path: "database/static-roles/absent".into() });
+        "DatabaseService"/"ListStaticRoles", Only(&[ADMIN, OFFICER, AUDITOR]), databases.list_static_roles(ListStaticRolesRequest { path: "database/static-roles".into() });
+        "DatabaseService"/"DeleteStaticRole", Only(&[ADMIN]), databases.delete_static_role(DeleteStaticRoleRequest { path: "database/static-roles/absent".into() });
+        "DatabaseService"/"RotateStaticRole", Only(&[ADMIN]), databases.rotate_static_role(RotateStaticRoleRequest { path: "database/static-roles/absent".into(), at_once: false });
 
         "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
         "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));
@@ -177,6 +183,7 @@ fn of_engines() -> Vec<Row> {
         "LeaseService"/"GetLease", Only(&[ADMIN, AUDITOR]), leases.get_lease(GetLeaseRequest { id: no_lease() });
         "LeaseService"/"ListLeases", Only(&[ADMIN, AUDITOR]), leases.list_leases(ListLeasesRequest::default());
         "LeaseService"/"ForgetLease", Only(&[ADMIN]), leases.forget_lease(ForgetLeaseRequest { id: no_lease() });
+        "LeaseService"/"AcknowledgeCredential", Only(&[READER]), leases.acknowledge_credential(AcknowledgeCredentialRequest { path: PATH.into(), version: 1 });
 
         "TransitService"/"CreateTransitKey", Only(&[ADMIN]), transit.create_transit_key(CreateTransitKeyRequest { path: "transit/keys/absent".into(), r#type: "ed25519".into(), ..Default::default() });
         "TransitService"/"ImportTransitKey", Only(&[ADMIN]), transit.import_transit_key(ImportTransitKeyRequest { path: "transit/keys/absent".into(), r#type: "ed25519".into(), ..Default::default() });

@@ -107,17 +107,24 @@ rpcs! {
     GET_LEASE = "LeaseService" "GetLease" Session, audited: true, tenant: true;
     LIST_LEASES = "LeaseService" "ListLeases" Permission(Action::LeasesRead), audited: true, tenant: true;
     FORGET_LEASE = "LeaseService" "ForgetLease" Permission(Action::LeasesManage), audited: true, tenant: true;
+    ACKNOWLEDGE_CREDENTIAL = "LeaseService" "AcknowledgeCredential" Permission(Action::Read), audited: true, tenant: true;
 
     PUT_CONNECTION = "DatabaseService" "PutConnection" Permission(Action::Write), audited: true, tenant: true;
     GET_CONNECTION = "DatabaseService" "GetConnection" Permission(Action::List), audited: true, tenant: true;
     LIST_CONNECTIONS = "DatabaseService" "ListConnections" Permission(Action::List), audited: true, tenant: true;
     DELETE_CONNECTION = "DatabaseService" "DeleteConnection" Permission(Action::Delete), audited: true, tenant: true;
     ROTATE_CONNECTION = "DatabaseService" "RotateConnection" Permission(Action::Write), audited: true, tenant: true;
+    SWEEP_CONNECTION = "DatabaseService" "SweepConnection" Permission(Action::Write), audited: true, tenant: true;
     PUT_ROLE = "DatabaseService" "PutRole" Permission(Action::Write), audited: true, tenant: true;
     GET_ROLE = "DatabaseService" "GetRole" Permission(Action::List), audited: true, tenant: true;
     LIST_ROLES = "DatabaseService" "ListRoles" Permission(Action::List), audited: true, tenant: true;
     DELETE_ROLE = "DatabaseService" "DeleteRole" Permission(Action::Delete), audited: true, tenant: true;
     CHECK_ROLE = "DatabaseService" "CheckRole" Permission(Action::Write), audited: true, tenant: true;
+    PUT_STATIC_ROLE = "DatabaseService" "PutStaticRole" Permission(Action::Write), audited: true, tenant: true;
+    GET_STATIC_ROLE = "DatabaseService" "GetStaticRole" Permission(Action::List), audited: true, tenant: true;
+    LIST_STATIC_ROLES = "DatabaseService" "ListStaticRoles" Permission(Action::List), audited: true, tenant: true;
+    DELETE_STATIC_ROLE = "DatabaseService" "DeleteStaticRole" Permission(Action::Delete), audited: true, tenant: true;
+    ROTATE_STATIC_ROLE = "DatabaseService" "RotateStaticRole" Permission(Action::Write), audited: true, tenant: true;
 
     CREATE_TRANSIT_KEY = "TransitService" "CreateTransitKey" Permission(Action::Write), audited: true, tenant: true;
     IMPORT_TRANSIT_KEY = "TransitService" "ImportTransitKey" Permission(Action::Write), audited: true, tenant: true;

@@ -84,6 +84,16 @@ pub const DATABASE_HOST_BYTES_MAX: usize = 253;
 pub const DATABASE_NAME_BYTES_MAX: usize = 63;
 /// Bytes in the password of the vault's user in a database.
 pub const DATABASE_PASSWORD_BYTES_MAX: usize = 1_024;
+/// How long it takes from one rotation of a static role to the next, at least.
+pub const STATIC_ROTATION_PERIOD_MIN: Duration = Duration::from_secs(60);
+/// The same, where nothing else is said.
+pub const STATIC_ROTATION_PERIOD_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The same, at most: a year.
+pub const STATIC_ROTATION_PERIOD_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long the user before stays good at most after a rotation, where nothing else is said. It is never more than half of the period.
+pub const STATIC_GRACE_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// Those of whom it is known that they hold a static role's credential. Past that, the one before ends when its grace does.
+pub const STATIC_HOLDERS_MAX: usize = 10_000;
 /// Bytes in the CA certificates that a database is believed by.
 pub const CA_BYTES_MAX: usize = 64 << 10;
 /// Parameters of a credential that is asked for.

@@ -1,12 +1,13 @@
 //! Databases: how they are reached, and how users are made in them.
 //!
-//! Below a mount there are two directories: `c` holds connections, `r` roles, each record at its name. Users that are made
+//! Below a mount there are three directories: `c` holds connections, `r` roles, `s` static roles, each record at its name. Users that are made
 //! are no records of the engine: they are leases, and what is needed to end one is in its lease, so that a role can be changed
 //! or deleted meanwhile.
 
 mod connection;
 mod error;
 mod role;
+mod static_role;
 mod user;
 
 use coffer_barrier::{Barrier, Expect, RecordKey, Scope, encoding};
@@ -20,7 +21,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use connection::{ConnectionRecord, ConnectionSettings};
 pub use error::DatabaseEngineError;
 pub use role::{RoleRecord, RoleSettings};
-pub use user::{new_password, user_name};
+pub use static_role::{Previous, StaticRoleRecord, StaticRoleSettings};
+pub use user::{new_password, user_name, users_prefix};
 
 /// A mount of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub struct Databases {
 enum Directory {
     Connections,
     Roles,
+    StaticRoles,
 }
 
 /// A record as it was read, with what a change of it must expect.
@@ -55,6 +58,7 @@ impl Databases {
         let name = match directory {
             Directory::Connections => b"c",
             Directory::Roles => b"r",
+            Directory::StaticRoles => b"s",
         };
         let segments = [b"database".as_slice(), self.mount.as_bytes(), name];
         RecordKey::new(Scope::Tenant(self.tenant), segments).map_err(|_| DatabaseEngineError::Name)

@@ -19,6 +19,7 @@ use coffer_secret::SecretBytes;
 use crate::{
     Authenticated, Engine, Failure, LeaseInfo, Planned, Record, Unsealed,
     leases::{CREDENTIALS, Leased},
+    static_roles::StaticCredential,
 };
 
 /// The segment of a path below which certificates are made.
@@ -42,6 +43,8 @@ enum Begun {
     Leased(Leased),
     /// To be made.
     Certificate(Name, IssueRequest),
+    /// Made with the last rotation of its role.
+    Static(StaticCredential),
 }
 
 /// A credential to give out.
@@ -54,6 +57,8 @@ pub struct MadeCredential {
     pub expires: Timestamp,
     /// Its lease; none where it ends without anybody's doing.
     pub lease: Option<LeaseInfo>,
+    /// Its version; 0 where each is made once.
+    pub version: u64,
 }
 
 impl CredentialRequest {
@@ -104,6 +109,10 @@ impl Unsealed {
     ) -> Result<BegunCredential, Failure> {
         asked.check()?;
         let begun = match self.engine_of(&asked.path)? {
+            engine @ Engine::Database if self.is_static_credential(&asked.path) => {
+                asked.without_parameters(engine)?;
+                Begun::Static(self.static_credential(who, &asked.path).await?)
+            }
             engine @ Engine::Database => {
                 let role = asked.role(CREDENTIALS)?;
                 asked.without_parameters(engine)?;
@@ -141,15 +150,25 @@ impl Unsealed {
                     issued: lease.issued,
                     expires: lease.expires,
                     lease: Some(lease),
+                    version: 0,
                 }))
             }
             Begun::Certificate(role, request) => {
                 let planned = self.issue_certificate(who, &asked.path, role, request, record).await?;
                 let (issued, expires) = (self.now(), planned.answer.not_after);
-                let planned = planned.map(|made| MadeCredential { fields: fields(made), issued, expires, lease: None });
+                let planned =
+                    planned.map(|made| MadeCredential { fields: fields(made), issued, expires, lease: None, version: 0 });
                 let hashes = planned.answer.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose())));
                 record.values(hashes);
                 Ok(planned)
+            }
+            Begun::Static(given) => {
+                record.detail("version", given.version);
+                record.values(given.fields.iter().map(|(name, value)| (name, self.values.hash(value.expose()))));
+                let fields = given.fields.iter().map(|(name, value)| (name.clone(), value.duplicate())).collect();
+                let made =
+                    MadeCredential { fields, issued: given.rotated, expires: given.expires, lease: None, version: given.version };
+                Ok(Planned::read(made))
             }
         }
     }

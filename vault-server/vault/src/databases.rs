@@ -8,7 +8,7 @@ use std::{
 use coffer_core::{clock::Timestamp, id::MountId, path::Path, principal::Name, reason::Reason};
 use coffer_databases::{Database, DatabaseError, Fault, NewUser, connect};
 use coffer_engines::database::{
-    ConnectionSettings, DatabaseEngineError, Databases, RoleSettings, Stored, new_password, user_name,
+    ConnectionSettings, DatabaseEngineError, Databases, RoleSettings, Stored, new_password, user_name, users_prefix,
 };
 use coffer_secret::SecretString;
 
@@ -39,6 +39,12 @@ impl InUse {
         let mut in_use = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         in_use.insert((mount, name.to_string()), (version, Arc::clone(database)));
     }
+
+    /// Closes what is in use of a mount, or of one of its connections: passwords of what is gone are not kept.
+    pub(crate) fn close(&self, mount: MountId, name: Option<&Name>) {
+        let mut in_use = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.retain(|(of, connection), _| *of != mount || name.is_some_and(|name| name.as_str() != connection));
+    }
 }
 
 impl From<DatabaseEngineError> for Failure {
@@ -49,7 +55,7 @@ impl From<DatabaseEngineError> for Failure {
                 told(Reason::InvalidArgument)
             }
             DatabaseEngineError::NotFound | DatabaseEngineError::NoConnection => told(Reason::NotFound),
-            DatabaseEngineError::Needed(_) => told(Reason::Conflict),
+            DatabaseEngineError::Needed(_) | DatabaseEngineError::Taken(_) => told(Reason::Conflict),
             DatabaseEngineError::TooMany => told(Reason::LimitExceeded),
             DatabaseEngineError::Record => Self::internal("a record of the engine database cannot be read"),
             DatabaseEngineError::Barrier(error) => error.into(),
@@ -85,7 +91,7 @@ impl DatabasePath {
         Ok(Self { path, name })
     }
 
-    fn name(&self) -> Result<&Name, Failure> {
+    pub(crate) fn name(&self) -> Result<&Name, Failure> {
         self.name.as_ref().ok_or_else(|| Failure::internal("a path without a name"))
     }
 }
@@ -147,14 +153,23 @@ impl Unsealed {
     /// # Errors
     /// Fails where a setting cannot be.
     pub async fn put_connection(
-        &self,
+        self: &Arc<Self>,
         path: &DatabasePath,
         settings: ConnectionSettings,
         password: Option<&SecretString>,
     ) -> Result<Planned<()>, Failure> {
-        let (databases, _) = self.databases(path)?;
+        let (databases, mount) = self.databases(path)?;
         let new = databases.new_connection(&self.barrier, path.name()?, settings, password, self.now()).await?;
-        Ok(databases.put_connection(&self.barrier, path.name()?, &new).await?.into())
+        let planned = databases.put_connection(&self.barrier, path.name()?, &new).await?;
+        Ok(self.closing(planned, mount, path.name()?))
+    }
+
+    /// Has what is in use of a connection be closed once its record has changed.
+    fn closing(self: &Arc<Self>, planned: coffer_engines::Planned<()>, mount: MountId, name: &Name) -> Planned<()> {
+        let (vault, name) = (Arc::clone(self), name.clone());
+        let mut planned = Planned::from(planned);
+        planned.then.push(Box::new(move || vault.databases_in_use.close(mount, Some(&name))));
+        planned
     }
 
     /// A connection's settings, when they were written, and when its password was made by the vault.
@@ -179,8 +194,8 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where a role or a lease needs it.
-    pub async fn delete_connection(&self, path: &DatabasePath) -> Result<Planned<()>, Failure> {
-        let (databases, _) = self.databases(path)?;
+    pub async fn delete_connection(self: &Arc<Self>, path: &DatabasePath) -> Result<Planned<()>, Failure> {
+        let (databases, mount) = self.databases(path)?;
         let mount_name: Path = path.path.mount().parse()?;
         let which = Which { path: Some(mount_name), ..Which::default() };
         let needs = |lease: &LeaseRecord| match &lease.target {
@@ -190,7 +205,8 @@ impl Unsealed {
             let message = "leases need the connection to be ended: coffer lease revoke --path MOUNT";
             return Err(Failure::new(Reason::Conflict, message));
         }
-        Ok(databases.delete_connection(&self.barrier, path.name()?).await?.into())
+        let planned = databases.delete_connection(&self.barrier, path.name()?).await?;
+        Ok(self.closing(planned, mount, path.name()?))
     }
 
     /// Gives the vault's user of a database a password that nobody else knows.
@@ -212,6 +228,31 @@ impl Unsealed {
         let record = Record::event("database_rotated", self.now())?.detailed("connection", &path.path);
         let stored = self.write(planned.batch, &record).await?;
         self.append_written(stored).await
+    }
+
+    /// Finds users that this vault made and that no lease knows; ends them unless they are only to be found.
+    ///
+    /// # Errors
+    /// Fails where the database does not do it: what was ended is.
+    pub async fn sweep_connection(&self, path: &DatabasePath, only_find: bool) -> Result<Vec<String>, Failure> {
+        let (_, mount) = self.databases(path)?;
+        let name = path.name()?;
+        let database = self.database(mount, name).await?;
+        // First the users, then the leases: a user is made after its lease.
+        let mut users = database.users(&users_prefix(&self.barrier.vault_id())).await.map_err(|error| told(&error))?;
+        let which = Which { path: Some(path.path.mount().parse()?), ..Which::default() };
+        let leased = self.leased_users(&which, name).await?;
+        users.retain(|user| !leased.contains(user));
+        if only_find {
+            return Ok(users);
+        }
+        for user in &users {
+            database.end_user(&[], user).await.map_err(|error| told(&error))?;
+            let record =
+                Record::event("database_user_swept", self.now())?.detailed("connection", &path.path).detailed("user", user);
+            self.append(record).await?;
+        }
+        Ok(users)
     }
 
     /// Plans a role, new or changed.

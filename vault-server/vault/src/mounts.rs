@@ -168,8 +168,11 @@ impl Unsealed {
         let mut then: Vec<_> = self.mounts.delete(&mut batch, name.as_str())?.into_iter().collect();
         let erasure = ErasureRecord { engine: row.value.engine.clone(), mount: name.to_string(), begun: self.now() };
         then.push(self.erasures.put(&mut batch, &row.value.id.to_string(), erasure)?);
-        let vault = Arc::clone(self);
-        then.push(Box::new(move || vault.erasing.notify_one()));
+        let (vault, mount) = (Arc::clone(self), row.value.id);
+        then.push(Box::new(move || {
+            vault.databases_in_use.close(mount, None);
+            vault.erasing.notify_one();
+        }));
         Ok(Planned { batch, answer: row.value, then, policy: PolicyChange::Other })
     }
 

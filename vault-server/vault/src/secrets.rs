@@ -1,4 +1,4 @@
-//! The kv engine's secrets, and telling of their changes.
+//! The kv engine's secrets, and telling of changes: theirs, and those of static credentials.
 
 use std::time::Duration;
 
@@ -156,6 +156,9 @@ impl Unsealed {
     /// # Errors
     /// Fails where the store does.
     pub async fn newest_version(&self, path: &Path) -> Result<Option<Newest>, Failure> {
+        if self.is_static_credential(path) {
+            return self.newest_static(path).await;
+        }
         match self.kv(path)?.metadata(&self.barrier, path, self.now()).await {
             Ok(metadata) => {
                 let newest = metadata.versions.iter().find(|version| version.version == metadata.newest_version);
@@ -198,6 +201,9 @@ impl Unsealed {
     }
 
     async fn secret_key(&self, path: &Path) -> Result<PhysicalKey, Failure> {
+        if self.is_static_credential(path) {
+            return self.static_credential_key(path).await;
+        }
         Ok(self.barrier.physical(&self.kv(path)?.name_key(path)?).await?)
     }
 

@@ -46,6 +46,7 @@ use crate::{
     rekey::Rekeying,
     rewrap::Rewrap,
     sessions::{Authenticated, OpenedTokens},
+    static_roles::StaticTurns,
     table::Table,
     trail::{Record, Settled, StoredRecord},
     watchers::Watchers,
@@ -66,6 +67,7 @@ pub struct Unsealed {
     pub(crate) databases_in_use: InUse,
     /// One password of the vault's own at a time.
     pub(crate) rotating: Mutex<()>,
+    pub(crate) static_turns: StaticTurns,
     pub(crate) endings: Endings,
     /// How many leases there are.
     pub(crate) leases: AtomicU64,
@@ -177,6 +179,7 @@ impl Unsealed {
             erasing: Notify::new(),
             databases_in_use: InUse::default(),
             rotating: Mutex::new(()),
+            static_turns: StaticTurns::default(),
             endings: Endings::default(),
             leases: AtomicU64::new(0),
             lease_counts: Mutex::new(()),

@@ -47,6 +47,7 @@ impl Unsealed {
         vault.spawn(async move { upkeep.erase_deleted_mounts().await });
         vault.spawn(Arc::clone(vault).end_what_is_due());
         vault.spawn(Arc::clone(vault).end_with_owners());
+        vault.spawn(Arc::clone(vault).rotate_static_roles());
         let upkeep = Arc::clone(vault);
         vault.spawn(async move { upkeep.tidy_certificates().await });
     }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use coffer_client::proto::{
     DatabaseConnection, DeleteConnectionRequest, GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest,
-    PutConnectionRequest, RotateConnectionRequest,
+    PutConnectionRequest, RotateConnectionRequest, SweepConnectionRequest,
 };
 use coffer_secret::SecretString;
 use serde::Serialize;
@@ -27,6 +27,7 @@ pub(crate) enum Connection {
     #[command(visible_alias = "ls")]
     List(List),
     Rotate(Rotate),
+    Sweep(Sweep),
     #[command(visible_alias = "rm")]
     Delete(Delete),
 }
@@ -38,6 +39,7 @@ impl Connection {
             Self::Get(command) => command.run(app).await,
             Self::List(command) => command.run(app).await,
             Self::Rotate(command) => command.run(app).await,
+            Self::Sweep(command) => command.run(app).await,
             Self::Delete(command) => command.run(app).await,
         }
     }
@@ -269,6 +271,53 @@ impl Rotate {
         answer(&attempt, vault.client.databases().rotate_connection(RotateConnectionRequest { path: path.clone() }).await)?;
         app.out
             .result(&serde_json::json!({ "rotated": path }), |_| format!("{user} has a password that only the vault knows"))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Find users that this vault made and that no lease knows, and end them
+///
+/// There are none, unless leases were lost: a snapshot was restored that is older than they are. Never on a copy of a vault whose
+/// original is still at work: the original's users look like that.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  coffer database connection sweep shop --dry-run    # only find them
+  coffer database connection sweep shop")]
+pub(crate) struct Sweep {
+    /// The connection's name
+    name: String,
+    #[command(flatten)]
+    mount: InMount,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Only find them
+    #[arg(long)]
+    dry_run: bool,
+}
+
+async fn sweep(vault: &Vault, path: &str, dry_run: bool) -> Result<Vec<String>> {
+    let attempt = vault.attempt(format!("look for users without a lease ({path})")).at("write", path);
+    let request = SweepConnectionRequest { path: path.to_owned(), dry_run };
+    Ok(answer(&attempt, vault.client.databases().sweep_connection(request).await)?.into_inner().users)
+}
+
+impl Sweep {
+    async fn run(self, app: &App) -> Result<Exit> {
+        let path = self.mount.connection(&self.name);
+        let vault = app.vault()?;
+        let mut users = sweep(&vault, &path, true).await?;
+        if let (false, Some(first)) = (self.dry_run, users.first()) {
+            let question = format!("End {} users of {path} that no lease knows, {first} among them? [y/N] ", users.len());
+            confirm(app, self.yes, &question)?;
+            users = sweep(&vault, &path, false).await?;
+        }
+        app.out.result(&serde_json::json!({ "path": path, "users": users, "ended": !self.dry_run }), |view| {
+            let mut table = Table::new(&["USER"]);
+            users.iter().for_each(|user| table.row([user.clone()]));
+            table.render(view, "No users without a lease.")
+        })?;
         Ok(Exit::Done)
     }
 }

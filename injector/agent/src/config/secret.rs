@@ -18,6 +18,8 @@ use crate::render::template::{self, Template};
 
 /// Bytes in a file's name.
 const NAME_BYTES_MAX: usize = 255;
+/// The directory of paths below which credentials are that all share.
+const SHARED: &str = "static-creds";
 /// What a template calls the secret of `path`.
 const ALIAS: &str = "secret";
 
@@ -53,10 +55,21 @@ pub(crate) struct Credential {
 }
 
 impl Source {
+    /// Whether it changes without the agent's doing, and must be followed: a secret whose newest version is wanted, or a
+    /// credential that all share and that is rotated.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.version == 0 && (self.credential.is_none() || is_shared(&self.path))
+    }
+
     /// The newest version of the secret at a path.
     pub(crate) fn newest(path: &str) -> Self {
         Self { path: path.to_owned(), version: 0, credential: None }
     }
+}
+
+/// Whether a credential's path is that of one which all share: `MOUNT/static-creds/NAME`.
+fn is_shared(path: &str) -> bool {
+    path.split('/').nth(1) == Some(SHARED)
 }
 
 impl fmt::Display for Source {
@@ -166,6 +179,9 @@ fn file(mut raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFi
         }
         let ttl_secs = raw.ttl.as_deref().map_or(Ok(0), ttl_secs)?;
         check_path(&path)?;
+        if is_shared(&path) && (raw.ttl.is_some() || raw.parameters.is_some()) {
+            return Err(format!("{path} is the same for all who have it: it takes no ttl and no parameters"));
+        }
         let credential = Credential { ttl_secs, parameters: raw.parameters.take().unwrap_or_default() };
         let sources = BTreeMap::from([(ALIAS.to_owned(), Source { path, version: 0, credential: Some(credential) })]);
         return finish(raw, sources, format, default_mode, config);
@@ -175,7 +191,7 @@ fn file(mut raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFi
         (None, Some(paths)) if raw.version.is_none() => many(paths)?,
         (None, Some(_)) => return Err("version goes with path; secrets of paths are always the newest".to_owned()),
         _ => return Err(
-            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\" or \"MOUNT/issue/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" }"
+            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\", \"MOUNT/static-creds/NAME\" or \"MOUNT/issue/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" }"
                 .to_owned(),
         ),
     };

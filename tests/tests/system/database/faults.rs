@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::proto::{
     DeleteConnectionRequest, ForgetLeaseRequest, GetLeaseRequest, LeaseState, RevokeLeaseRequest, RotateConnectionRequest,
+    SweepConnectionRequest,
 };
 use coffer_tests::issuer::Pod;
 use tokio::{
@@ -131,5 +132,29 @@ async fn the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever
         let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
         databases.issue(&pod).await.context("whichever password holds, the vault knows it")?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn users_that_no_lease_knows_are_found_and_ended_when_somebody_says_so() -> Result<()> {
+    let databases = Databases::new().await?;
+    let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+    let user = databases.issue(&pod).await?;
+    // As after a restored snapshot: made by this vault, and in none of its leases. And one of another vault's.
+    let (of_vault, _) = user.name.split_at(11);
+    let (lost, foreign) = (format!("{of_vault}lost_0"), "cf00000000_app_0".to_owned());
+    databases.postgres.sql(&format!("CREATE ROLE {lost} LOGIN; CREATE ROLE {foreign} LOGIN"))?;
+    let admin = databases.vault.operator(ADMIN).await?;
+    let sweep = async |dry_run| {
+        let request = SweepConnectionRequest { path: "database/config/main".into(), dry_run };
+        anyhow::Ok(admin.databases().sweep_connection(request).await?.into_inner().users)
+    };
+    ensure!(sweep(true).await? == std::slice::from_ref(&lost));
+    ensure!(databases.users()?.len() == 3, "they were only to be found");
+    ensure!(sweep(false).await? == [lost]);
+    ensure!(databases.users()? == BTreeSet::from([user.name, foreign]));
+    ensure!(databases.vault.has_logged(r#""event":"database_user_swept""#).await?);
+    ensure!(sweep(false).await?.is_empty());
     Ok(())
 }

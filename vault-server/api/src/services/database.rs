@@ -1,5 +1,9 @@
 //! `DatabaseService`.
 
+mod static_role;
+
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use coffer_core::path::Path;
 use coffer_proto::v1::{
@@ -7,7 +11,7 @@ use coffer_proto::v1::{
     DeleteRoleRequest, DeleteRoleResponse, GetConnectionRequest, GetConnectionResponse, GetRoleRequest, GetRoleResponse,
     ListConnectionsRequest, ListConnectionsResponse, ListRolesRequest, ListRolesResponse, PutConnectionRequest,
     PutConnectionResponse, PutRoleRequest, PutRoleResponse, RotateConnectionRequest, RotateConnectionResponse,
-    database_service_server::DatabaseService,
+    SweepConnectionRequest, SweepConnectionResponse, database_service_server::DatabaseService,
 };
 use coffer_secret::SecretString;
 use coffer_vault::{
@@ -15,6 +19,7 @@ use coffer_vault::{
     database::{ConnectionSettings, RoleSettings},
 };
 
+use self::static_role::{DeleteStaticRole, GetStaticRole, ListStaticRoles, PutStaticRole, RotateStaticRole};
 use super::{convert, service};
 use crate::{
     pipeline::{Call, Operation},
@@ -27,11 +32,17 @@ service! { DatabaseService:
     list_connections(ListConnectionsRequest) -> ListConnectionsResponse = ListConnections;
     delete_connection(DeleteConnectionRequest) -> DeleteConnectionResponse = DeleteConnection;
     rotate_connection(RotateConnectionRequest) -> RotateConnectionResponse = RotateConnection;
+    sweep_connection(SweepConnectionRequest) -> SweepConnectionResponse = SweepConnection;
     put_role(PutRoleRequest) -> PutRoleResponse = PutRole;
     get_role(GetRoleRequest) -> GetRoleResponse = GetRole;
     list_roles(ListRolesRequest) -> ListRolesResponse = ListRoles;
     delete_role(DeleteRoleRequest) -> DeleteRoleResponse = DeleteRole;
     check_role(CheckRoleRequest) -> CheckRoleResponse = CheckRole;
+    put_static_role(PutStaticRoleRequest) -> PutStaticRoleResponse = PutStaticRole;
+    get_static_role(GetStaticRoleRequest) -> GetStaticRoleResponse = GetStaticRole;
+    list_static_roles(ListStaticRolesRequest) -> ListStaticRolesResponse = ListStaticRoles;
+    delete_static_role(DeleteStaticRoleRequest) -> DeleteStaticRoleResponse = DeleteStaticRole;
+    rotate_static_role(RotateStaticRoleRequest) -> RotateStaticRoleResponse = RotateStaticRole;
 }
 
 /// The directories of a mount.
@@ -144,6 +155,42 @@ impl Operation for RotateConnection {
     }
 }
 
+struct SweepConnection {
+    path: DatabasePath,
+    dry_run: bool,
+    users: Vec<String>,
+}
+
+#[async_trait]
+impl Operation for SweepConnection {
+    type Request = SweepConnectionRequest;
+    type Response = SweepConnectionResponse;
+    const RPC: Rpc = rpc::SWEEP_CONNECTION;
+
+    fn parse(request: SweepConnectionRequest) -> Result<Self, Failure> {
+        let path = DatabasePath::parse(&request.path, CONFIG, false)?;
+        Ok(Self { path, dry_run: request.dry_run, users: Vec::new() })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path.path)
+    }
+
+    fn details(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("dry_run".to_owned(), self.dry_run.to_string())])
+    }
+
+    async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
+        self.users = call.vault.sweep_connection(&self.path, self.dry_run).await?;
+        Ok(())
+    }
+
+    async fn run(&self, call: &mut Call) -> Result<Planned<SweepConnectionResponse>, Failure> {
+        call.record.detail("users", self.users.len());
+        Ok(Planned::read(SweepConnectionResponse { users: self.users.clone() }))
+    }
+}
+
 struct PutRole {
     path: DatabasePath,
     settings: RoleSettings,
@@ -208,7 +255,7 @@ impl Operation for GetRole {
 /// The RPCs that are alike but for what they call.
 macro_rules! of_path {
     ($($operation:ident: $request:ident -> $response:ident, $rpc:ident, $directory:ident;)*) => {$(
-        struct $operation(DatabasePath);
+        pub(super) struct $operation(DatabasePath);
 
         #[async_trait]
         impl Operation for $operation {
@@ -230,6 +277,8 @@ macro_rules! of_path {
         }
     )*};
 }
+
+pub(super) use of_path;
 
 of_path! {
     ListConnections: ListConnectionsRequest -> ListConnectionsResponse, LIST_CONNECTIONS, CONFIG;

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use coffer_core::{action::Action, path::Path, policy::Resource};
 use coffer_proto::v1::{
-    ForgetLeaseRequest, ForgetLeaseResponse, GetLeaseRequest, GetLeaseResponse, IssueCredentialRequest, IssueCredentialResponse,
-    Lease, LeaseState as WireState, ListLeasesRequest, ListLeasesResponse, RenewLeaseRequest, RenewLeaseResponse,
-    RevokeLeaseRequest, RevokeLeaseResponse, RevokeLeasesRequest, RevokeLeasesResponse, lease_service_server::LeaseService,
+    AcknowledgeCredentialRequest, AcknowledgeCredentialResponse, ForgetLeaseRequest, ForgetLeaseResponse, GetLeaseRequest,
+    GetLeaseResponse, IssueCredentialRequest, IssueCredentialResponse, Lease, LeaseState as WireState, ListLeasesRequest,
+    ListLeasesResponse, RenewLeaseRequest, RenewLeaseResponse, RevokeLeaseRequest, RevokeLeaseResponse, RevokeLeasesRequest,
+    RevokeLeasesResponse, lease_service_server::LeaseService,
 };
 use coffer_vault::{BegunCredential, CredentialRequest, Failure, LeaseInfo, LeaseName, LeaseState, Planned, Renewed, Which};
 
@@ -26,6 +27,7 @@ service! { LeaseService:
     get_lease(GetLeaseRequest) -> GetLeaseResponse = Get;
     list_leases(ListLeasesRequest) -> ListLeasesResponse = List;
     forget_lease(ForgetLeaseRequest) -> ForgetLeaseResponse = Forget;
+    acknowledge_credential(AcknowledgeCredentialRequest) -> AcknowledgeCredentialResponse = Acknowledge;
 }
 
 fn lease(info: &LeaseInfo) -> Lease {
@@ -94,6 +96,7 @@ impl Operation for Issue {
             lease: made.lease.as_ref().map(lease),
             issued: convert::time(made.issued),
             expires: convert::time(made.expires),
+            version: made.version,
         }))
     }
 }
@@ -263,5 +266,34 @@ impl Operation for Forget {
 
     async fn run(&self, _: &mut Call) -> Result<Planned<ForgetLeaseResponse>, Failure> {
         Ok(Planned::read(ForgetLeaseResponse {}))
+    }
+}
+
+struct Acknowledge {
+    path: Path,
+    version: u64,
+}
+
+#[async_trait]
+impl Operation for Acknowledge {
+    type Request = AcknowledgeCredentialRequest;
+    type Response = AcknowledgeCredentialResponse;
+    const RPC: Rpc = rpc::ACKNOWLEDGE_CREDENTIAL;
+
+    fn parse(request: AcknowledgeCredentialRequest) -> Result<Self, Failure> {
+        Ok(Self { path: request.path.parse()?, version: request.version })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn details(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("version".to_owned(), self.version.to_string())])
+    }
+
+    async fn run(&self, call: &mut Call) -> Result<Planned<AcknowledgeCredentialResponse>, Failure> {
+        call.vault.acknowledge_credential(&call.who, &self.path, self.version).await?;
+        Ok(Planned::read(AcknowledgeCredentialResponse {}))
     }
 }

@@ -210,6 +210,13 @@ impl Databases {
                 return Err(DatabaseEngineError::Needed(role.to_string()));
             }
         }
+        for role in self.static_roles(barrier).await? {
+            let role: Name = role.parse().map_err(|_| DatabaseEngineError::Record)?;
+            let found = self.static_role(barrier, &role).await?;
+            if found.is_some_and(|found| found.record.settings.connection == name.as_str()) {
+                return Err(DatabaseEngineError::Needed(role.to_string()));
+            }
+        }
         let mut batch = Batch::default();
         batch.delete(self.key(Directory::Connections, name)?, Expect::Version(stored.version));
         Ok(Planned { batch, outcome: () })

@@ -24,6 +24,9 @@ pub enum DatabaseEngineError {
     /// Roles need the connection.
     #[error("the role {0} needs the connection")]
     Needed(String),
+    /// Another static role has one of the users.
+    #[error("the static role {0} has one of these users already")]
+    Taken(String),
     /// There are too many.
     #[error("there are {} already", coffer_core::limits::DATABASE_NAMES_MAX)]
     TooMany,

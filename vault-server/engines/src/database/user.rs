@@ -10,6 +10,12 @@ const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno
 /// Characters of a role's name in a user's.
 const ROLE_CHARS_MAX: usize = 20;
 
+/// What the names of all users begin with that this vault makes.
+#[must_use]
+pub fn users_prefix(vault: &VaultId) -> String {
+    format!("cf{}_", vault.to_string().chars().take(8).collect::<String>())
+}
+
 /// A name for a user: which vault's it is, which role's, and 64 bits that are nobody else's. It has a-z, 0-9 and `_`, 40
 /// bytes at most.
 pub fn user_name(vault: &VaultId, role: &Name) -> Result<String, RandomError> {

@@ -1,6 +1,9 @@
 //! Leases as they are shown, and what people do about them.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use coffer_core::{
     action::Action,
@@ -8,11 +11,12 @@ use coffer_core::{
     id::{LeaseId, MountId},
     path::Path,
     policy::Resource,
+    principal::Name,
     reason::Reason,
 };
 
 use super::{
-    LeaseName, LeaseRecord, LeaseState, Owner,
+    LeaseName, LeaseRecord, LeaseState, Owner, Target,
     ending::{Why, is_stuck, name_of},
     index::{Index, Place},
     record::CREDENTIALS,
@@ -161,6 +165,22 @@ impl Unsealed {
             }
         }
         Ok(false)
+    }
+
+    /// The users of a connection's database that leases know.
+    pub(crate) async fn leased_users(&self, which: &Which, of: &Name) -> Result<BTreeSet<String>, Failure> {
+        let users = Mutex::new(BTreeSet::new());
+        let note = |lease: &LeaseRecord| {
+            match &lease.target {
+                Target::Database { connection, user, .. } if connection == of.as_str() => {
+                    users.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone());
+                }
+                Target::Database { .. } => {}
+            }
+            false
+        };
+        self.any_lease(which, note).await?;
+        Ok(users.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets a lease whose credential cannot be ended.
