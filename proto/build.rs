@@ -2,13 +2,14 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
     "coffer/v1/database.proto",
     "coffer/v1/grant.proto",
     "coffer/v1/keys.proto",
+    "coffer/v1/kubernetes.proto",
     "coffer/v1/kv.proto",
     "coffer/v1/lease.proto",
     "coffer/v1/mount.proto",

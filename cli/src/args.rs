@@ -214,6 +214,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Database(commands::database::Database),
     #[command(subcommand)]
+    Kubernetes(commands::kubernetes::Kubernetes),
+    #[command(subcommand)]
     Transit(commands::transit::Transit),
     #[command(subcommand)]
     Mount(commands::mount::Mount),

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod grant;
 pub(crate) mod help;
 pub(crate) mod identity;
+pub(crate) mod kubernetes;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod login;

@@ -119,6 +119,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Issue(command) => command.run(&app).await,
         Command::Lease(command) => command.run(&app).await,
         Command::Database(command) => command.run(&app).await,
+        Command::Kubernetes(command) => command.run(&app).await,
         Command::Transit(command) => command.run(&app).await,
         Command::Mount(command) => command.run(&app).await,
         Command::Pki(command) => command.run(&app).await,

@@ -12,7 +12,8 @@ use coffer_proto::v1;
 use coffer_proto::v1::{
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     cluster_service_client::ClusterServiceClient, database_service_client::DatabaseServiceClient,
-    grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient, kv_service_client::KvServiceClient,
+    grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
+    kubernetes_service_client::KubernetesServiceClient, kv_service_client::KvServiceClient,
     lease_service_client::LeaseServiceClient, mount_service_client::MountServiceClient,
     operator_service_client::OperatorServiceClient, pki_service_client::PkiServiceClient,
     policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
@@ -320,6 +321,8 @@ impl Client {
         kv: KvServiceClient;
         /// Databases: connections and roles.
         databases: DatabaseServiceClient;
+        /// Tokens of Kubernetes service accounts: roles.
+        kubernetes: KubernetesServiceClient;
         /// Credentials and their leases.
         leases: LeaseServiceClient;
         /// Mounts.

@@ -20,7 +20,7 @@ use crate::{
     output::{Table, View, pairs, printable, rfc3339, since, until},
 };
 
-/// Have a credential made for you: a user of a database, a certificate
+/// Have a credential made for you: a user of a database, a token, a certificate
 ///
 /// It ends by itself. One with a lease can be renewed (`coffer lease renew`) and ended before (`coffer lease revoke`). A
 /// certificate has none: `coffer pki revoke` takes it back.

@@ -43,7 +43,7 @@ Examples:
 pub(crate) struct Create {
     /// The name: the first part of the paths in it
     name: String,
-    /// The engine: kv, database, pki or transit
+    /// The engine: kv, database, kubernetes, pki or transit
     #[arg(long)]
     engine: String,
     /// What it is for

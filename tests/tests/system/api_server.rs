@@ -2,6 +2,7 @@
 //! go on, those of dead ones end, and what looks like mass death waits for a person.
 
 pub(crate) mod fake;
+pub(crate) mod objects;
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
@@ -18,7 +19,7 @@ use tokio::time::{Duration, Instant, sleep};
 use self::fake::{Answer, Fake};
 use crate::vault::{ADMIN, TOKEN_LIFETIME, Vault};
 
-const WATCHED: &str = "watched";
+pub(crate) const WATCHED: &str = "watched";
 const PATH: &str = "kv/watched/secret";
 /// Pods that are there beside those that a test looks at: so many that one alone is no mass death.
 const OTHERS: usize = 30;

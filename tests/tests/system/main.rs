@@ -31,6 +31,7 @@ mod pki;
 mod power;
 mod rpcs;
 mod serve;
+mod service_accounts;
 mod snapshots;
 mod store_faults;
 mod stores;

@@ -164,6 +164,11 @@ fn of_engines() -> Vec<Row> {
         "DatabaseService"/"ListStaticRoles", Only(&[ADMIN, OFFICER, AUDITOR]), databases.list_static_roles(ListStaticRolesRequest { path: "database/static-roles".into() });
         "DatabaseService"/"DeleteStaticRole", Only(&[ADMIN]), databases.delete_static_role(DeleteStaticRoleRequest { path: "database/static-roles/absent".into() });
         "DatabaseService"/"RotateStaticRole", Only(&[ADMIN]), databases.rotate_static_role(RotateStaticRoleRequest { path: "database/static-roles/absent".into(), at_once: false });
+        "KubernetesService"/"PutKubernetesRole", Only(&[ADMIN]), kubernetes.put_kubernetes_role(PutKubernetesRoleRequest { path: "kubernetes/roles/absent".into(), role: Some(KubernetesRole { service_account: "a".into(), ..Default::default() }) });
+        "KubernetesService"/"GetKubernetesRole", Only(&[ADMIN, OFFICER, AUDITOR]), kubernetes.get_kubernetes_role(GetKubernetesRoleRequest { path: "kubernetes/roles/absent".into() });
+        "KubernetesService"/"ListKubernetesRoles", Only(&[ADMIN, OFFICER, AUDITOR]), kubernetes.list_kubernetes_roles(ListKubernetesRolesRequest { path: "kubernetes/roles".into() });
+        "KubernetesService"/"DeleteKubernetesRole", Only(&[ADMIN]), kubernetes.delete_kubernetes_role(DeleteKubernetesRoleRequest { path: "kubernetes/roles/absent".into() });
+        "KubernetesService"/"CheckKubernetesRole", Only(&[ADMIN]), kubernetes.check_kubernetes_role(CheckKubernetesRoleRequest { path: "kubernetes/roles/absent".into() });
 
         "KvService"/"GetSecret", Only(&[READER]), kv.get_secret(GetSecretRequest { path: PATH.into(), version: 0 });
         "KvService"/"PutSecret", Only(&[ADMIN]), kv.put_secret(secret(PATH, "field", "changed"));

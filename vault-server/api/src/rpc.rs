@@ -126,6 +126,12 @@ rpcs! {
     DELETE_STATIC_ROLE = "DatabaseService" "DeleteStaticRole" Permission(Action::Delete), audited: true, tenant: true;
     ROTATE_STATIC_ROLE = "DatabaseService" "RotateStaticRole" Permission(Action::Write), audited: true, tenant: true;
 
+    PUT_KUBERNETES_ROLE = "KubernetesService" "PutKubernetesRole" Permission(Action::Write), audited: true, tenant: true;
+    GET_KUBERNETES_ROLE = "KubernetesService" "GetKubernetesRole" Permission(Action::List), audited: true, tenant: true;
+    LIST_KUBERNETES_ROLES = "KubernetesService" "ListKubernetesRoles" Permission(Action::List), audited: true, tenant: true;
+    DELETE_KUBERNETES_ROLE = "KubernetesService" "DeleteKubernetesRole" Permission(Action::Delete), audited: true, tenant: true;
+    CHECK_KUBERNETES_ROLE = "KubernetesService" "CheckKubernetesRole" Permission(Action::Write), audited: true, tenant: true;
+
     CREATE_TRANSIT_KEY = "TransitService" "CreateTransitKey" Permission(Action::Write), audited: true, tenant: true;
     IMPORT_TRANSIT_KEY = "TransitService" "ImportTransitKey" Permission(Action::Write), audited: true, tenant: true;
     GET_WRAPPING_KEY = "TransitService" "GetWrappingKey" Permission(Action::List), audited: true, tenant: true;

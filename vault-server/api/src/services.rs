@@ -8,6 +8,7 @@ mod database;
 mod grant;
 mod health;
 mod keys;
+mod kubernetes;
 mod kv;
 mod lease;
 mod mount;
@@ -30,7 +31,8 @@ use coffer_core::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX};
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
     cluster_service_server::ClusterServiceServer, database_service_server::DatabaseServiceServer,
-    grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer, kv_service_server::KvServiceServer,
+    grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
+    kubernetes_service_server::KubernetesServiceServer, kv_service_server::KvServiceServer,
     lease_service_server::LeaseServiceServer, mount_service_server::MountServiceServer,
     operator_service_server::OperatorServiceServer, pki_service_server::PkiServiceServer,
     policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
@@ -149,6 +151,7 @@ impl Api {
             .add_service(limited!(MountServiceServer))
             .add_service(limited!(LeaseServiceServer))
             .add_service(limited!(DatabaseServiceServer))
+            .add_service(limited!(KubernetesServiceServer))
             .add_service(limited!(PkiServiceServer))
             .add_service(limited!(TransitServiceServer))
             .add_service(limited!(WatchServiceServer))

@@ -96,6 +96,14 @@ pub const STATIC_GRACE_DEFAULT: Duration = Duration::from_secs(10 * 60);
 pub const STATIC_HOLDERS_MAX: usize = 10_000;
 /// Bytes in the CA certificates that a database is believed by.
 pub const CA_BYTES_MAX: usize = 64 << 10;
+/// Roles of a mount of the engine `kubernetes`.
+pub const KUBERNETES_ROLES_MAX: usize = 1_000;
+/// Rules of such a role.
+pub const KUBERNETES_RULES_MAX: usize = 32;
+/// Entries in each list of such a rule.
+pub const KUBERNETES_ENTRIES_MAX: usize = 32;
+/// Audiences of such a role.
+pub const KUBERNETES_AUDIENCES_MAX: usize = 8;
 /// Parameters of a credential that is asked for.
 pub const CREDENTIAL_PARAMETERS_MAX: usize = 16;
 /// Bytes in the name of such a parameter.

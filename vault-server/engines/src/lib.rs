@@ -1,10 +1,11 @@
-//! Secret engines: kv, database, pki, transit.
+//! Secret engines: kv, database, kubernetes, pki, transit.
 //!
 //! An engine turns requests into records of the barrier. It keys everything by immutable ids, so that what is destroyed
 //! and made again under the same name inherits nothing. A write is planned, not done: the caller adds what else must be
 //! written with it (its audit record, for one) to the [`Planned`] batch, and commits that.
 
 pub mod database;
+pub mod kubernetes;
 pub mod kv;
 pub mod pki;
 pub mod transit;

@@ -6,6 +6,8 @@ use ::http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::{Client, Config, client::Body};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::timeout;
 
 /// How long a call may take, its whole answer included.
@@ -14,6 +16,10 @@ pub const CALL_SECS_MAX: u64 = 10;
 pub const JWKS_BYTES_MAX: usize = 64 << 10;
 /// How long a server may take to be reached.
 const CONNECT_SECS_MAX: u64 = 5;
+/// Bytes of an answer that says why something is refused.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// Characters that are kept of what a server says.
+const TOLD_CHARS_MAX: usize = 512;
 /// Bytes of one event of a watch: a pod is at most 1.5 MiB in etcd, and JSON makes it longer.
 const EVENT_BYTES_MAX: usize = 8 << 20;
 
@@ -38,12 +44,22 @@ pub enum ApiError {
     /// The server answered with another HTTP status than success.
     #[error("the server refuses, with status {0}")]
     Refused(u16),
+    /// The same, with what the server says about it.
+    #[error("the server refuses, with status {0}: {1}")]
+    Told(u16, String),
     /// The answer is larger than allowed.
     #[error("the answer is too large")]
     TooLarge,
     /// The answer is not what was asked for.
     #[error("the answer cannot be read")]
     Unreadable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// An answer that says why something is refused.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Status {
+    message: String,
 }
 
 /// A server, and how it is spoken to.
@@ -64,6 +80,30 @@ impl Server {
 
     pub(crate) async fn post(&self, path: &str, body: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
         self.call(request(Method::POST, path, Body::from(body))?, bytes_max).await
+    }
+
+    /// Has an object made; where that is refused, the error says what the server said.
+    pub(crate) async fn tell(&self, path: &str, body: &Value, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+        let body = serde_json::to_vec(body).map_err(|error| ApiError::Unreadable(Box::new(error)))?;
+        self.listen(request(Method::POST, path, Body::from(body))?, bytes_max).await
+    }
+
+    /// Has an object deleted; where that is refused, the error says what the server said.
+    pub(crate) async fn delete(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+        self.listen(request(Method::DELETE, path, Body::empty())?, bytes_max).await
+    }
+
+    async fn listen(&self, request: Request<Body>, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+        let call = async {
+            let response = self.0.send(request).await.map_err(|error| ApiError::Unreachable(Box::new(error)))?;
+            let status = response.status();
+            if status.is_success() {
+                return collect(response.into_body(), bytes_max).await;
+            }
+            let said = collect(response.into_body(), REFUSAL_BYTES_MAX).await.unwrap_or_default();
+            Err(ApiError::Told(status.as_u16(), told(&said)))
+        };
+        timeout(Duration::from_secs(CALL_SECS_MAX), call).await.map_err(|_| ApiError::TimedOut)?
     }
 
     async fn call(&self, request: Request<Body>, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
@@ -160,6 +200,13 @@ pub(crate) fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
     String::from_utf8(bytes).map_err(|_| ApiError::Unreadable("it is not UTF-8".into()))
 }
 
+/// What a `Status` says, on one line.
+fn told(status: &[u8]) -> String {
+    let status: Status = serde_json::from_slice(status).unwrap_or_default();
+    let said: String = status.message.chars().filter(|c| !c.is_control()).take(TOLD_CHARS_MAX).collect();
+    if said.is_empty() { "it does not say why".to_owned() } else { said }
+}
+
 fn request(method: Method, path: &str, body: Body) -> Result<Request<Body>, ApiError> {
     Request::builder()
         .method(method)
@@ -181,7 +228,9 @@ async fn collect(body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ApiError, Body, EVENT_BYTES_MAX, Events, authorities, collect, fetch_jwks, https};
+    use super::{
+        ApiError, Body, EVENT_BYTES_MAX, Events, REFUSAL_BYTES_MAX, TOLD_CHARS_MAX, authorities, collect, fetch_jwks, https, told,
+    };
 
     fn events(body: Vec<u8>) -> Events {
         Events { body: Body::from(body), buffer: Vec::new(), scanned: 0 }
@@ -191,6 +240,20 @@ mod tests {
     async fn an_answer_at_the_limit_is_taken_and_one_past_it_is_not() {
         assert_eq!(collect(Body::from(vec![7; 100]), 100).await.unwrap().len(), 100);
         assert!(matches!(collect(Body::from(vec![7; 101]), 100).await, Err(ApiError::TooLarge)));
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_is_one_line_of_bounded_length() {
+        let said =
+            |message: &str| told(&serde_json::to_vec(&serde_json::json!({ "kind": "Status", "message": message })).unwrap());
+        assert_eq!(said("secrets is forbidden:\n\u{7}no"), "secrets is forbidden:no");
+        assert_eq!(said(&"x".repeat(TOLD_CHARS_MAX)).len(), TOLD_CHARS_MAX);
+        assert_eq!(said(&"x".repeat(TOLD_CHARS_MAX + 1)).len(), TOLD_CHARS_MAX);
+        for nothing in [&b"<html>"[..], b"{}", b"", br#"{"message":7}"#] {
+            assert_eq!(told(nothing), "it does not say why");
+        }
+        assert!(collect(Body::from(vec![7; REFUSAL_BYTES_MAX]), REFUSAL_BYTES_MAX).await.is_ok());
+        assert!(collect(Body::from(vec![7; REFUSAL_BYTES_MAX + 1]), REFUSAL_BYTES_MAX).await.is_err());
     }
 
     #[tokio::test]

@@ -5,4 +5,5 @@ mod cluster {
     mod ask;
     mod fixture;
     mod follow;
+    mod tokens;
 }

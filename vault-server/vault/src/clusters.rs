@@ -312,10 +312,14 @@ impl Unsealed {
     /// Plans that a cluster is forgotten: its workloads' sessions and grants hold no longer.
     ///
     /// # Errors
-    /// Fails where there is none of this name or the etag is another state's.
-    pub fn delete_cluster(&self, name: &Name, etag: &str) -> Result<Planned<()>, Failure> {
+    /// Fails where there is none of this name, the etag is another state's, or tokens of it were made that are to be ended.
+    pub async fn delete_cluster(&self, name: &Name, etag: &str) -> Result<Planned<()>, Failure> {
         let row = self.cluster(name)?;
         check_etag(&row, etag)?;
+        if self.has_tokens_of(row.value.id).await? {
+            let message = "leases need the cluster for their tokens to be ended: coffer lease revoke --path MOUNT";
+            return Err(Failure::new(Reason::Conflict, message));
+        }
         let mut batch = Batch::default();
         let mut then: Vec<_> = self.clusters.delete(&mut batch, name.as_str())?.into_iter().collect();
         let (runtimes, id) = (Arc::clone(&self.runtimes), row.value.id);

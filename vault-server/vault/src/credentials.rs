@@ -118,6 +118,11 @@ impl Unsealed {
                 asked.without_parameters(engine)?;
                 Begun::Leased(self.make_user(who, (&asked.path, role), asked.ttl, request).await?)
             }
+            engine @ Engine::Kubernetes => {
+                let role = asked.role(CREDENTIALS)?;
+                asked.without_parameters(engine)?;
+                Begun::Leased(self.make_token(who, (&asked.path, role), asked.ttl, request).await?)
+            }
             Engine::Pki => {
                 let role = asked.role(CERTIFICATES)?;
                 Begun::Certificate(role, IssueRequest::of_parameters(&asked.parameters, asked.ttl.map(|ttl| ttl.as_secs()))?)

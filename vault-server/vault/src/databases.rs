@@ -200,6 +200,7 @@ impl Unsealed {
         let which = Which { path: Some(mount_name), ..Which::default() };
         let needs = |lease: &LeaseRecord| match &lease.target {
             Target::Database { connection, .. } => path.name.as_ref().is_some_and(|name| name.as_str() == connection),
+            Target::Token { .. } => false,
         };
         if self.any_lease(&which, needs).await? {
             let message = "leases need the connection to be ended: coffer lease revoke --path MOUNT";

@@ -34,6 +34,8 @@ pub enum Engine {
     Kv,
     /// Users of databases.
     Database,
+    /// Tokens of Kubernetes service accounts.
+    Kubernetes,
     /// Certificates.
     Pki,
     /// Keys that stay in the vault.
@@ -42,7 +44,7 @@ pub enum Engine {
 
 impl Engine {
     /// Every engine.
-    pub const ALL: &[Self] = &[Self::Kv, Self::Database, Self::Pki, Self::Transit];
+    pub const ALL: &[Self] = &[Self::Kv, Self::Database, Self::Kubernetes, Self::Pki, Self::Transit];
 
     /// The name in mounts, and of the directory that holds what its mounts keep.
     #[must_use]
@@ -50,6 +52,7 @@ impl Engine {
         match self {
             Self::Kv => "kv",
             Self::Database => "database",
+            Self::Kubernetes => "kubernetes",
             Self::Pki => "pki",
             Self::Transit => "transit",
         }

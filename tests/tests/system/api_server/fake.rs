@@ -21,6 +21,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use super::objects::Objects;
+
 /// How long a watch lasts: shorter than anybody asks for, so that tests wait less.
 const WATCH_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a request.
@@ -56,6 +58,9 @@ struct World {
     cluster: State,
     lists: Answer,
     watches: Answer,
+    /// What is made and deleted, and how that is answered.
+    objects: Objects,
+    acts: Answer,
     /// Lists and watches that were answered.
     answered: usize,
 }
@@ -86,7 +91,14 @@ impl Fake {
             address: listener.local_addr()?,
             ca: made.cert.pem(),
             token,
-            world: Arc::new(Mutex::new(World { cluster, lists: Answer::Right, watches: Answer::Right, answered: 0 })),
+            world: Arc::new(Mutex::new(World {
+                cluster,
+                lists: Answer::Right,
+                watches: Answer::Right,
+                objects: Objects::default(),
+                acts: Answer::Right,
+                answered: 0,
+            })),
             happened: Arc::new(watch::Sender::new(0)),
         };
         let (accepting, acceptor) = (fake.clone(), TlsAcceptor::from(Arc::new(config)));
@@ -153,6 +165,16 @@ impl Fake {
         self.cut();
     }
 
+    /// Answers so from now on where objects are made or deleted: with `BreaksOff` that is done, and not answered.
+    pub(crate) fn act(&self, acts: Answer) {
+        self.world().acts = acts;
+    }
+
+    /// Looks at the objects that were made.
+    pub(crate) fn objects<T>(&self, look: impl FnOnce(&Objects) -> T) -> T {
+        look(&self.world().objects)
+    }
+
     /// How often lists and watches were answered.
     pub(crate) fn answered(&self) -> usize {
         self.world().answered
@@ -179,11 +201,23 @@ impl Fake {
             while !request.windows(4).any(|end| end == b"\r\n\r\n") {
                 anyhow::ensure!(request.len() < REQUEST_BYTES_MAX && stream.read_buf(&mut request).await? > 0, "it left");
             }
+            let end = request.windows(4).position(|end| end == b"\r\n\r\n").context("the head ends")? + 4;
+            let mut body = request.split_off(end);
             let head = String::from_utf8(request)?;
-            let path = head.split(' ').nth(1).context("a path")?;
+            let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            while body.len() < length.unwrap_or(0) {
+                anyhow::ensure!(body.len() < REQUEST_BYTES_MAX && stream.read_buf(&mut body).await? > 0, "it left");
+            }
+            let mut words = head.split(' ');
+            let (method, path) = words.next().zip(words.next()).context("a path")?;
             anyhow::ensure!(head.contains(&format!("Bearer {}\r\n", self.token)), "it is nobody");
-            if head.starts_with("POST ") || !self.respond(&mut stream, path).await? {
+            let goes_on = match method {
                 // Reviews are answered by nobody: what is known of pods has to do.
+                "POST" if path.ends_with("/tokenreviews") => false,
+                "POST" | "DELETE" => self.do_it(&mut stream, (method, path), &body).await?,
+                _ => self.respond(&mut stream, path).await?,
+            };
+            if !goes_on {
                 return Ok(());
             }
         }
@@ -195,6 +229,22 @@ impl Fake {
         let closed = world.lists == Answer::Closed;
         world.answered += usize::from(closed);
         closed
+    }
+
+    /// Makes or deletes something, as is set; gives whether the connection goes on.
+    async fn do_it(&self, stream: &mut TlsStream<TcpStream>, (method, path): (&str, &str), body: &[u8]) -> Result<bool> {
+        let (acts, (status, answer)) = {
+            let mut world = self.world();
+            let done = matches!(world.acts, Answer::Right | Answer::BreaksOff);
+            (world.acts, if done { world.objects.act(method, path, body) } else { Default::default() })
+        };
+        match acts {
+            Answer::Right => whole(stream, status, &answer.to_string()).await.map(|()| true),
+            Answer::Status(status) => {
+                whole(stream, status, r#"{"kind":"Status","message":"the cluster says no"}"#).await.map(|()| true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Answers one request; gives whether the connection goes on.

@@ -258,7 +258,7 @@ impl Operation for Delete {
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<DeleteClusterResponse>, Failure> {
-        Ok(call.vault.delete_cluster(&self.name, &self.etag)?.map(|()| DeleteClusterResponse {}))
+        Ok(call.vault.delete_cluster(&self.name, &self.etag).await?.map(|()| DeleteClusterResponse {}))
     }
 }
 

@@ -12,7 +12,7 @@ use coffer_kubernetes::{ApiServer, ApiServerConfig, CacheStatus, Known, PodCache
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
     core::v1::{Namespace, Pod, ServiceAccount},
-    rbac::v1::{ClusterRole, ClusterRoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use kube::{
     Api, Client, Config,
@@ -38,6 +38,7 @@ pub(super) struct Fixture {
     pub(super) name: String,
     pub(super) url: String,
     pub(super) ca_pem: String,
+    authorities: Vec<Vec<u8>>,
     folder: TempDir,
     stop: CancellationToken,
 }
@@ -53,6 +54,7 @@ impl Fixture {
         let fixture = Self {
             url: config.cluster_url.to_string(),
             ca_pem: authorities.iter().map(|der| pem(der)).collect(),
+            authorities,
             admin: Client::try_from(config).unwrap(),
             name: format!("coffer-test-{:016x}", RandomState::new().hash_one(0)),
             folder: TempDir::new().unwrap(),
@@ -91,6 +93,26 @@ impl Fixture {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}],
         });
         create::<ClusterRoleBinding>(&Api::all(self.admin.clone()), binding).await;
+    }
+
+    /// Lets a service account do something in the namespace.
+    pub(super) async fn allow(&self, account: &str, rules: Value) {
+        let name = format!("may-{account}");
+        create::<Role>(&self.namespaced(), json!({"metadata": {"name": name}, "rules": rules})).await;
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": self.name}],
+        });
+        create::<RoleBinding>(&self.namespaced(), binding).await;
+    }
+
+    /// Whoever shows this token.
+    pub(super) fn holder_of(&self, token: &str) -> Client {
+        let mut config = Config::new(self.url.parse().unwrap());
+        config.root_cert = Some(self.authorities.clone());
+        config.auth_info.token = Some(token.to_owned().into());
+        Client::try_from(config).unwrap()
     }
 
     /// The API server as a service account sees it, at another address where that is given.
@@ -144,7 +166,7 @@ impl Fixture {
         self.api("vault", url).await.watch_pods(&TaskTracker::new(), self.stop.clone(), known)
     }
 
-    fn namespaced<K: kube::Resource<Scope = kube::core::NamespaceResourceScope>>(&self) -> Api<K>
+    pub(super) fn namespaced<K: kube::Resource<Scope = kube::core::NamespaceResourceScope>>(&self) -> Api<K>
     where
         K::DynamicType: Default,
     {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 use coffer_barrier::Batch;
 use coffer_core::{
     clock::Timestamp,
-    id::{LeaseId, RequestId},
+    id::{LeaseId, MountId, RequestId},
     path::Path,
     principal::Name,
     reason::Reason,
@@ -29,6 +29,31 @@ pub(crate) struct Leased {
     /// What its lease is called.
     name: LeaseName,
     place: Place,
+    /// When it ends where it is good, if that is sooner than its lease says.
+    ends: Option<Timestamp>,
+}
+
+impl Leased {
+    /// Notes when it ends where it is good.
+    pub(crate) const fn ends_by(&mut self, ends: Timestamp) {
+        self.ends = Some(ends);
+    }
+}
+
+/// A lease that is new.
+pub(crate) struct NewLease {
+    pub(crate) id: LeaseId,
+    pub(crate) mount: MountId,
+    pub(crate) owner: Owner,
+    pub(crate) now: Timestamp,
+    pub(crate) expires: Timestamp,
+    /// When it ends at the latest.
+    pub(crate) expires_at_most: Timestamp,
+    /// How long it may take to make the credential.
+    pub(crate) act: Duration,
+    /// The request that it is made for.
+    pub(crate) request: RequestId,
+    pub(crate) target: Target,
 }
 
 impl Unsealed {
@@ -58,40 +83,59 @@ impl Unsealed {
         let (user, password) = (user_name(&self.barrier.vault_id(), &role), new_password());
         let (user, password) = (user.map_err(no_random)?, password.map_err(no_random)?);
         let now = self.now();
-        let lease = LeaseRecord {
+        let expires = whole_second(now.plus(settings.ttl(ttl)));
+        let new = NewLease {
+            id: LeaseId::from_bytes(random::bytes().map_err(no_random)?),
             mount,
-            mount_name: path.mount().to_owned(),
-            role: role.to_string(),
-            principal: who.caller.principal.to_string(),
             owner,
-            issued: now,
-            expires: whole_second(now.plus(settings.ttl(ttl))),
+            now,
+            expires,
             expires_at_most: whole_second(now.plus(settings.max_ttl())),
-            state: LeaseState::Pending,
-            // Not confirmed by then, it never will be.
-            due: now.plus(2 * ACT_TIME_MAX),
-            attempts: 0,
-            error: String::new(),
+            act: ACT_TIME_MAX,
             request,
             target: Target::Database { connection: connection.to_string(), user: user.clone(), revocation: settings.revocation },
         };
-        let id = LeaseId::from_bytes(random::bytes().map_err(no_random)?);
-        let place = Place { mount, role: role.to_string(), id };
-        let name = LeaseName { mount: lease.mount_name.clone(), role, id };
-        self.intend(&name, &place, &lease).await?;
-        let new = NewUser { name: &user, password: &password, expires_secs: lease.expires.secs() };
+        let mut leased = self.intended(who, path, role, new).await?;
+        let new = NewUser { name: &user, password: &password, expires_secs: expires.secs() };
         if let Err(error) = database.create_user(&settings.creation, &new).await {
-            self.undo(&place).await;
+            self.undo(&leased).await;
             return Err(untold(&error));
         }
-        let fields = BTreeMap::from([
+        leased.fields = BTreeMap::from([
             ("password".to_owned(), password.into_bytes()),
             ("username".to_owned(), SecretBytes::copied_from(user.as_bytes())),
         ]);
-        Ok(Leased { fields, name, place })
+        Ok(leased)
     }
 
-    /// Stores what is about to be done.
+    /// Stores what is about to be done: a lease without a credential yet.
+    ///
+    /// # Errors
+    /// Fails where there are too many leases, or the store fails.
+    pub(crate) async fn intended(&self, who: &Authenticated, path: &Path, role: Name, new: NewLease) -> Result<Leased, Failure> {
+        let lease = LeaseRecord {
+            mount: new.mount,
+            mount_name: path.mount().to_owned(),
+            role: role.to_string(),
+            principal: who.caller.principal.to_string(),
+            owner: new.owner,
+            issued: new.now,
+            expires: new.expires,
+            expires_at_most: new.expires_at_most,
+            state: LeaseState::Pending,
+            // Not confirmed by then, it never will be.
+            due: new.now.plus(2 * new.act),
+            attempts: 0,
+            error: String::new(),
+            request: new.request,
+            target: new.target,
+        };
+        let place = Place { mount: new.mount, role: role.to_string(), id: new.id };
+        let name = LeaseName { mount: lease.mount_name.clone(), role, id: new.id };
+        self.intend(&name, &place, &lease).await?;
+        Ok(Leased { fields: BTreeMap::new(), name, place, ends: None })
+    }
+
     async fn intend(&self, name: &LeaseName, place: &Place, lease: &LeaseRecord) -> Result<(), Failure> {
         let record = Record::event("lease_intent", self.now())?
             .detailed("lease", name)
@@ -115,7 +159,8 @@ impl Unsealed {
     }
 
     /// Has a credential that was not made be ended at once, in the background.
-    async fn undo(&self, place: &Place) {
+    pub(crate) async fn undo(&self, leased: &Leased) {
+        let place = &leased.place;
         let undone = async {
             let Some((lease, version)) = self.lease(place).await? else { return Ok(()) };
             let mut batch = Batch::default();
@@ -140,7 +185,9 @@ impl Unsealed {
         if lease.state != LeaseState::Pending {
             return Err(late());
         }
-        let live = LeaseRecord { state: LeaseState::Live, due: lease.expires, ..lease.clone() };
+        let latest = made.ends.unwrap_or(lease.expires_at_most).min(lease.expires_at_most);
+        let expires = lease.expires.min(latest);
+        let live = LeaseRecord { state: LeaseState::Live, expires, expires_at_most: latest, due: expires, ..lease.clone() };
         let mut batch = Batch::default();
         Index(self.tenant.id).update(&mut batch, &made.place, (&lease, version), &live)?;
         record.detail("lease", &made.name);
@@ -165,10 +212,16 @@ impl Unsealed {
         if lease.state != LeaseState::Live {
             return Err(Failure::new(Reason::NotFound, "the credential is being ended"));
         }
-        let databases = Databases::new(self.tenant.id, lease.mount);
-        let role = databases.role(&self.barrier, &name.role).await?;
-        let role = role.ok_or_else(|| Failure::new(Reason::NotFound, "the credential's role is gone: it ends when it ends"))?;
-        let asked = self.now().plus(role.record.settings.ttl(ttl));
+        let asked = match &lease.target {
+            Target::Database { .. } => {
+                let databases = Databases::new(self.tenant.id, lease.mount);
+                let role = databases.role(&self.barrier, &name.role).await?;
+                let gone = || Failure::new(Reason::NotFound, "the credential's role is gone: it ends when it ends");
+                self.now().plus(role.ok_or_else(gone)?.record.settings.ttl(ttl))
+            }
+            // As long as it ever will.
+            Target::Token { .. } => lease.expires,
+        };
         // Never shorter for being renewed, and never past what was told when it was made.
         let expires = whole_second(asked).max(lease.expires).min(lease.expires_at_most);
         if expires > lease.expires {
@@ -203,6 +256,6 @@ pub struct Renewed {
 }
 
 /// Targets know seconds: what is told is what holds there, too.
-fn whole_second(moment: Timestamp) -> Timestamp {
+pub(crate) fn whole_second(moment: Timestamp) -> Timestamp {
     Timestamp::from_secs(moment.secs())
 }

@@ -9,6 +9,7 @@ use coffer_core::{
     principal::Name,
     session::Holder,
 };
+use coffer_kubernetes::Made;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -65,6 +66,17 @@ pub(crate) enum Target {
         user: String,
         /// Statements that end it; none for those of the database's kind.
         revocation: Vec<String>,
+    },
+    /// A token of a Kubernetes service account.
+    Token {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The namespace.
+        namespace: String,
+        /// The name of all that was made for it.
+        name: String,
+        /// What was made.
+        made: Made,
     },
 }
 

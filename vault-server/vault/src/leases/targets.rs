@@ -15,6 +15,7 @@ impl Unsealed {
                 let database = self.database(lease.mount, &connection).await?;
                 database.end_user(revocation, user).await.map_err(|error| told(&error))
             }
+            Target::Token { cluster, namespace, name, made } => self.end_token(*cluster, namespace, name, *made).await,
         }
     }
 
@@ -26,6 +27,7 @@ impl Unsealed {
                 let database = self.database(lease.mount, &connection).await?;
                 database.renew_user(user, expires.secs()).await.map_err(|error| untold(&error))
             }
+            Target::Token { .. } => Err(Failure::internal("a token cannot be made to last longer")),
         }
     }
 }

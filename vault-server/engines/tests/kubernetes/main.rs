@@ -1,0 +1,4 @@
+//! The kubernetes engine over a real barrier.
+
+#[cfg(test)]
+mod roles;
