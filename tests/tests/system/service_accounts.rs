@@ -8,10 +8,12 @@ use coffer_client::{
     proto::{
         CheckKubernetesRoleRequest, DeleteClusterRequest, DeleteKubernetesRoleRequest, GetClusterRequest,
         GetKubernetesRoleRequest, IssueCredentialRequest, IssueCredentialResponse, KubernetesRole, KubernetesRule, Lease,
-        ListKubernetesRolesRequest, ListLeasesRequest, PutKubernetesRoleRequest, RenewLeaseRequest, RevokeLeaseRequest,
+        LeaseState, ListKubernetesRolesRequest, ListLeasesRequest, PutKubernetesRoleRequest, RenewLeaseRequest,
+        RevokeLeaseRequest,
     },
 };
 use coffer_tests::wait::PATIENCE;
+use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
 use tonic::Status;
 
@@ -22,6 +24,10 @@ use crate::{
 
 const PATH: &str = "kubernetes/creds/api";
 const ROLE: &str = "kubernetes/roles/api";
+/// Tokens that are asked for at once.
+const AT_ONCE: usize = 16;
+/// By then what was begun before a stop is taken away: twice as long as making a token may take, and some more.
+const SETTLED: Duration = Duration::from_secs(120);
 
 /// A vault with a mount, a role and a pod that may have a token.
 struct Tokens {
@@ -248,4 +254,46 @@ async fn a_role_says_whose_tokens_and_a_cluster_with_tokens_stays() -> Result<()
     let shown = tokens.admin.kubernetes().get_kubernetes_role(GetKubernetesRoleRequest { path: ROLE.into() }).await?;
     ensure!(shown.into_inner().role.context("it is shown")?.cluster.is_empty(), "one of the same name would be another");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_what_is_in_the_cluster_is_that_of_live_leases() -> Result<()> {
+    let mut tokens = Tokens::new().await?;
+    let [rules, ..] = own();
+    put(&tokens.admin, rules).await?;
+    let asking: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let pod = tokens.pod.clone();
+            let request = IssueCredentialRequest { path: PATH.into(), ..Default::default() };
+            tokio::spawn(async move { pod.leases().issue_credential(request).await })
+        })
+        .collect();
+    // In the middle of it: some have a role, which is neither the first nor the last that is made.
+    let deadline = Instant::now() + PATIENCE;
+    while tokens.kinds().iter().filter(|kind| *kind == "roles").count() < AT_ONCE / 4 {
+        ensure!(Instant::now() < deadline, "{:?}", tokens.kinds());
+        tokio::task::yield_now().await;
+    }
+    tokens.watched.vault.server.kill()?;
+    for asked in asking {
+        if let Ok(answer) = asked.await? {
+            tokens.watched.vault.server.canaries().add("a service account's token", &answer.into_inner().fields["token"]);
+        }
+    }
+    tokens.watched.vault.restart().await?;
+    tokens.admin = tokens.watched.vault.operator(ADMIN).await?;
+    let id = |lease: Lease| lease.id.rsplit('/').next().unwrap_or_default().to_owned();
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let live: BTreeSet<_> =
+            tokens.leases().await?.into_iter().filter(|lease| lease.state() == LeaseState::Live).map(id).collect();
+        let of = |object: Value| object["metadata"]["labels"]["coffer.dev/lease"].as_str().unwrap_or_default().to_owned();
+        let there: BTreeSet<_> = tokens.watched.fake.objects(|objects| objects.all()).into_iter().map(of).collect();
+        if there == live {
+            ensure!(tokens.kinds().len() == 3 * live.len(), "{:?}", tokens.kinds());
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "in the cluster: {there:?}\nlive: {live:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -175,7 +175,7 @@ impl Unsealed {
                 Target::Database { connection, user, .. } if connection == of.as_str() => {
                     users.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone());
                 }
-                Target::Database { .. } => {}
+                Target::Database { .. } | Target::Token { .. } => {}
             }
             false
         };
