@@ -272,6 +272,23 @@ mod tests {
     }
 
     #[test]
+    fn no_command_has_an_argument_of_the_name_of_a_global_one() {
+        fn check(command: &clap::Command, globals: &[&str], path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            for argument in command.get_arguments() {
+                let is_global = globals.iter().any(|name| *name == argument.get_id().as_str());
+                assert!(!is_global || argument.is_global_set(), "{path}: {} is a global option's name", argument.get_id());
+            }
+            command.get_subcommands().for_each(|child| check(child, globals, &path));
+        }
+        let command = Cli::command();
+        let globals = command.get_arguments().filter(|argument| argument.is_global_set());
+        let globals: Vec<_> = globals.map(|argument| argument.get_id().as_str()).collect();
+        assert!(globals.len() > 5);
+        command.get_subcommands().for_each(|child| check(child, &globals, "coffer"));
+    }
+
+    #[test]
     fn the_format_of_early_errors_follows_the_flag() {
         let format = |arguments: &[&str]| format_of(&arguments.iter().map(std::ffi::OsString::from).collect::<Vec<_>>());
         for json in [&["coffer", "-o", "json", "x"][..], &["coffer", "--output=json"], &["coffer", "kv", "-ojson"]] {

@@ -1,5 +1,6 @@
 //! The Kubernetes that `tests/run` starts.
 
+mod images;
 pub mod tokens;
 
 use std::{

@@ -1,5 +1,7 @@
 //! The main job on a real Kubernetes, with the manifests of `examples/` as they are.
 
+mod database;
+
 use std::{
     cell::RefCell,
     fs,
@@ -175,9 +177,11 @@ impl Deployed {
 
     fn ready(&self, pod: &str) -> Result<()> {
         let wait = ["-n", "shop", "wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=120s"].map(str::to_owned);
-        self.cluster
-            .kubectl(&wait)
-            .with_context(|| self.cluster.kubectl(["-n", "shop", "describe", "pod", pod]).unwrap_or_default())?;
+        self.cluster.kubectl(&wait).with_context(|| {
+            let told = |arguments: &[&str]| self.cluster.kubectl(arguments).unwrap_or_default();
+            let log = told(&["-n", "shop", "logs", pod, "--all-containers"]);
+            format!("{}\n{log}", told(&["-n", "shop", "describe", "pod", pod]))
+        })?;
         Ok(())
     }
 }
@@ -237,6 +241,7 @@ async fn a_pod_reads_its_secret_from_memory_and_loses_it_with_its_life() -> Resu
     }
     changes_follow(&deployed)?;
     sessions_end_with_the_pod(&deployed).await?;
+    database::a_pod_has_a_user_of_its_own(&deployed)?;
     a_restart_keeps_the_data(&deployed)?;
     tokens_are_reviewed(&deployed).await?;
     nothing_is_left_in_the_cluster(&deployed)

@@ -52,7 +52,7 @@ impl Connection {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  coffer database connection put shop --host db.shop.svc --database shop --user coffer --ca @ca.pem
+  coffer database connection put shop --host db.shop.svc --database shop --user coffer --ca-certificate @ca.pem
   coffer database connection put local --host 127.0.0.1 --database app --user coffer --plaintext --password-file -")]
 pub(crate) struct Put {
     /// The connection's name
@@ -79,12 +79,12 @@ pub(crate) struct Put {
     password_file: Option<String>,
     /// CA certificates (PEM) that the database's certificate must chain to: @FILE
     #[arg(long = "ca-certificate", visible_alias = "db-ca", value_name = "@FILE", required_unless_present = "plaintext")]
-    ca: Option<String>,
+    database_ca: Option<String>,
     /// The name in the database's certificate, where the host is an address
     #[arg(long = "certificate-name", value_name = "NAME")]
     certificate_name: Option<String>,
     /// No TLS: for a database on the vault's own machine, or behind a tunnel of its own
-    #[arg(long, conflicts_with_all = ["ca", "certificate_name"])]
+    #[arg(long, conflicts_with_all = ["database_ca", "certificate_name"])]
     plaintext: bool,
     /// Connections at once: 1 to 32
     #[arg(long, value_name = "NUMBER", default_value_t = 4)]
@@ -105,7 +105,7 @@ impl Put {
                 app.input.line_or_hidden(source.as_ref(), &prompt, "use --password-file FILE", PASSWORD_BYTES_MAX)?
             }
         };
-        let ca_pem = match &self.ca {
+        let ca_pem = match &self.database_ca {
             None => String::new(),
             Some(file) => app.input.text(&Source::of_file(file), TEXT_BYTES_MAX)?.into_exposed(),
         };
