@@ -5,8 +5,10 @@
 //! database says stays here and in the server's log, without passwords; a caller learns the kind of an error.
 
 mod error;
+mod pool;
 mod postgres;
 mod template;
+mod tls;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coffer_secret::SecretString;
-use deadpool::managed::{Object, Pool, PoolError, Timeouts};
 use postgres_protocol::password::scram_sha_256;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
 use crate::{
-    ACT_TIME_MAX, CONNECT_TIME_MAX, CONNECTIONS_MAX, Connection, Database, DatabaseError, Fault, NewUser, STATEMENT_TIME_MAX,
+    Connection, Database, DatabaseError, Fault, NewUser, STATEMENT_TIME_MAX,
+    pool::Connections,
     template::{Values, render},
 };
 
@@ -31,57 +31,15 @@ const USERS_MAX: i64 = 1_000;
 
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
-    pool: Pool<Connector>,
+    connections: Connections<Connector>,
     /// The vault's user: what ended users owned becomes its own.
     user: String,
 }
 
 impl Postgres {
     pub(crate) fn new(connection: Connection) -> Result<Self, DatabaseError> {
-        let size = usize::try_from(connection.connections.clamp(1, CONNECTIONS_MAX)).unwrap_or(1);
-        let user = connection.user.clone();
-        let connector = Connector::new(connection)?;
-        let pool = Pool::builder(connector)
-            .max_size(size)
-            .timeouts(Timeouts { wait: Some(ACT_TIME_MAX), create: Some(CONNECT_TIME_MAX), recycle: Some(CONNECT_TIME_MAX) })
-            .runtime(deadpool::Runtime::Tokio1)
-            .build()
-            .map_err(|error| DatabaseError::new(Fault::Configuration, error.to_string()))?;
-        Ok(Self { pool, user })
-    }
-
-    async fn connection(&self) -> Result<Object<Connector>, DatabaseError> {
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => error,
-            PoolError::Timeout(deadpool::managed::TimeoutType::Wait) => {
-                DatabaseError::new(Fault::Busy, "all of the vault's connections are in use")
-            }
-            PoolError::Timeout(_) => DatabaseError::new(Fault::Unreachable, "no connection within its time"),
-            error => DatabaseError::new(Fault::Unreachable, error.to_string()),
-        })
-    }
-
-    /// Does something on one connection, within the time there is; a connection that was not given back in time is closed,
-    /// and what goes on there is cancelled.
-    async fn act<T>(
-        &self,
-        act: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, DatabaseError>,
-    ) -> Result<T, DatabaseError> {
-        let end = Instant::now() + ACT_TIME_MAX;
-        let connection = timeout(ACT_TIME_MAX, self.connection()).await;
-        let connection = connection.map_err(|_| DatabaseError::new(Fault::Busy, "no connection within the time"))??;
-        match tokio::time::timeout_at(end, act(&connection)).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => {
-                // It may be within a transaction.
-                drop(Object::take(connection));
-                Err(error)
-            }
-            Err(_) => {
-                drop(Object::take(connection));
-                Err(DatabaseError::new(Fault::Timeout, "the act took too long"))
-            }
-        }
+        let (user, at_once) = (connection.user.clone(), connection.connections);
+        Ok(Self { connections: Connections::new(Connector::new(connection)?, at_once)?, user })
     }
 }
 
@@ -156,69 +114,71 @@ async fn end_sessions(client: &tokio_postgres::Client, name: &str) -> Result<(),
 #[async_trait]
 impl Database for Postgres {
     async fn check(&self) -> Result<(), DatabaseError> {
-        self.act(async |client| client.batch_execute("SELECT 1").await.map_err(|error| lost(&error))).await
+        self.connections.act(async |client| client.batch_execute("SELECT 1").await.map_err(|error| lost(&error))).await
     }
 
     async fn create_user(&self, statements: &[String], user: &NewUser<'_>) -> Result<(), DatabaseError> {
         let (verifier, expiration) = (verifier(user.password), expiration(user.expires_secs)?);
         let values = Values { name: user.name, password: &verifier, expiration: &expiration };
         let statements = statements.iter().map(|statement| render(statement, &values)).collect::<Result<Vec<_>, _>>()?;
-        self.act(async |client| transaction(client, &statements).await).await
+        self.connections.act(async |client| transaction(client, &statements).await).await
     }
 
     async fn renew_user(&self, name: &str, expires_secs: u64) -> Result<(), DatabaseError> {
         let statement = format!("ALTER ROLE {} VALID UNTIL '{}'", quoted(name), expiration(expires_secs)?);
-        self.act(async |client| transaction(client, &[statement]).await).await
+        self.connections.act(async |client| transaction(client, &[statement]).await).await
     }
 
     async fn end_user(&self, statements: &[String], name: &str) -> Result<(), DatabaseError> {
         let values = Values { name, password: "", expiration: "" };
         let given = statements.iter().map(|statement| render(statement, &values)).collect::<Result<Vec<_>, _>>()?;
         let (role, own) = (quoted(name), quoted(&self.user));
-        self.act(async |client| {
-            if !role_is_there(client, name).await? {
-                return Ok(());
-            }
-            transaction(client, &[format!("ALTER ROLE {role} NOLOGIN")]).await?;
-            let row = client
-                .query_one("SELECT pg_catalog.current_setting('is_superuser') = 'on'", &[])
-                .await
-                .map_err(|error| lost(&error))?;
-            let is_superuser: bool = row.try_get(0).map_err(|error| lost(&error))?;
-            if !is_superuser {
-                // Who is no superuser may end the sessions of, and take over from, roles that it is a member of.
-                transaction(client, &[format!("GRANT {role} TO {own}")]).await?;
-            }
-            end_sessions(client, name).await?;
-            if !given.is_empty() {
-                return transaction(client, &given).await;
-            }
-            let default = [
-                format!("REASSIGN OWNED BY {role} TO {own}"),
-                format!("DROP OWNED BY {role}"),
-                format!("DROP ROLE IF EXISTS {role}"),
-            ];
-            transaction(client, &default).await
-        })
-        .await
+        self.connections
+            .act(async |client| {
+                if !role_is_there(client, name).await? {
+                    return Ok(());
+                }
+                transaction(client, &[format!("ALTER ROLE {role} NOLOGIN")]).await?;
+                let row = client
+                    .query_one("SELECT pg_catalog.current_setting('is_superuser') = 'on'", &[])
+                    .await
+                    .map_err(|error| lost(&error))?;
+                let is_superuser: bool = row.try_get(0).map_err(|error| lost(&error))?;
+                if !is_superuser {
+                    // Who is no superuser may end the sessions of, and take over from, roles that it is a member of.
+                    transaction(client, &[format!("GRANT {role} TO {own}")]).await?;
+                }
+                end_sessions(client, name).await?;
+                if !given.is_empty() {
+                    return transaction(client, &given).await;
+                }
+                let default = [
+                    format!("REASSIGN OWNED BY {role} TO {own}"),
+                    format!("DROP OWNED BY {role}"),
+                    format!("DROP ROLE IF EXISTS {role}"),
+                ];
+                transaction(client, &default).await
+            })
+            .await
     }
 
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError> {
         let statement = format!("ALTER ROLE {} PASSWORD '{}'", quoted(name), verifier(password));
-        self.act(async |client| transaction(client, &[statement]).await).await
+        self.connections.act(async |client| transaction(client, &[statement]).await).await
     }
 
     async fn users(&self, prefix: &str) -> Result<Vec<String>, DatabaseError> {
-        self.act(async |client| {
-            let rows = client
+        self.connections
+            .act(async |client| {
+                let rows = client
                 .query(
                     "SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.starts_with(rolname::text, $1) ORDER BY 1 LIMIT $2",
                     &[&prefix, &USERS_MAX],
                 )
                 .await
                 .map_err(|error| lost(&error))?;
-            rows.iter().map(|row| row.try_get(0).map_err(|error| lost(&error))).collect()
-        })
-        .await
+                rows.iter().map(|row| row.try_get(0).map_err(|error| lost(&error))).collect()
+            })
+            .await
     }
 }

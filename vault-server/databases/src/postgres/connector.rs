@@ -1,16 +1,15 @@
 //! Connections to PostgreSQL: made with TLS that is checked, and seen to be alive before each use.
 
-use std::sync::Arc;
-
 use coffer_secret::SecretString;
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_postgres::{Client, Config, NoTls, config::SslMode, error::SqlState};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
-use crate::{CONNECT_TIME_MAX, Connection, DatabaseError, Fault, Protection};
+use crate::{
+    CONNECT_TIME_MAX, Connection, DatabaseError, Fault, Protection,
+    tls::{self, believing},
+};
 
 /// What the vault's connections are called in the server's views.
 const APPLICATION: &str = "coffer";
@@ -88,23 +87,6 @@ async fn watched(connection: impl Future<Output = Result<(), tokio_postgres::Err
     }
 }
 
-fn believing(ca_pem: &str) -> Result<ClientConfig, DatabaseError> {
-    let wrong = |detail: String| DatabaseError::new(Fault::Configuration, detail);
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| wrong("the CA certificates cannot be read".to_owned()))?;
-        roots.add(certificate).map_err(|error| wrong(format!("a CA certificate cannot be used: {error}")))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong("there is no CA certificate to believe".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(error.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
 fn unconnected(error: &tokio_postgres::Error) -> DatabaseError {
     if let Some(told) = error.as_db_error() {
         let fault = match *told.code() {
@@ -114,18 +96,7 @@ fn unconnected(error: &tokio_postgres::Error) -> DatabaseError {
         };
         return DatabaseError::new(fault, format!("{} {}", told.code().code(), told.message()));
     }
-    let mut source = std::error::Error::source(error);
-    let (mut words, mut fault) = (error.to_string(), Fault::Unreachable);
-    while let Some(cause) = source {
-        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = cause.downcast_ref::<rustls::Error>().or_else(|| io.and_then(|inner| inner.downcast_ref()));
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            fault = Fault::Certificate;
-        }
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    DatabaseError::new(fault, words)
+    tls::unconnected(error)
 }
 
 impl Manager for Connector {
