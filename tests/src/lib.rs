@@ -7,13 +7,16 @@
 //!
 //! The kit does not know the client: the demonstration, which uses it too, builds sooner without.
 
+mod account;
 pub mod cluster;
 pub mod command;
 pub mod issuer;
 pub mod leaks;
+pub mod mariadb;
 pub mod memory;
 pub mod postgres;
 pub mod process;
 pub mod programs;
+pub mod redis;
 pub mod server;
 pub mod wait;

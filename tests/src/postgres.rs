@@ -4,7 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
 };
 
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::{
+    account,
     process::{Process, Signal},
     wait::{self, PATIENCE},
 };
@@ -52,9 +53,9 @@ impl Postgres {
         let versions = fs::read_dir(VERSIONS).context("the package postgresql is not installed")?;
         let newest = versions.filter_map(|entry| Some(entry.ok()?.path())).max().context("there is no version of PostgreSQL")?;
         let programs = newest.join("bin");
-        let ids = account()?;
+        let ids = account::ids(ACCOUNT)?;
         let folder = tempfile::Builder::new().prefix("coffer-postgres").tempdir_in("/var/tmp")?;
-        own(folder.path(), ids)?;
+        account::own(folder.path(), ids)?;
         let mut server = Self { process: None, folder, programs, ids, port: 0 };
         let options = ["--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"];
         let made = server.program("initdb").arg("-D").arg(server.data()).args(options).output()?;
@@ -64,7 +65,7 @@ impl Postgres {
                 let file = server.data().join(name);
                 fs::write(&file, text)?;
                 fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-                own(&file, ids)?;
+                account::own(&file, ids)?;
             }
             let mut config = fs::read_to_string(server.data().join("postgresql.conf"))?;
             config.push_str("\nssl = on\nssl_min_protocol_version = 'TLSv1.2'\n");
@@ -174,16 +175,4 @@ impl Drop for Postgres {
         // Its children end with it, if it is asked; killed, it would leave them.
         drop(self.stop());
     }
-}
-
-fn account() -> Result<(u32, u32)> {
-    let accounts = fs::read_to_string("/etc/passwd")?;
-    let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&ACCOUNT));
-    let fields = fields.context("there is no account postgres")?;
-    let id = |at: usize| anyhow::Ok(fields.get(at).context("an account without ids")?.parse()?);
-    Ok((id(2)?, id(3)?))
-}
-
-fn own(path: &Path, (user, group): (u32, u32)) -> Result<()> {
-    Ok(std::os::unix::fs::chown(path, Some(user), Some(group))?)
 }

@@ -1,10 +1,13 @@
-//! Users of databases: made for whoever may have one, in a real PostgreSQL, and ended for certain.
+//! Users of databases: made for whoever may have one, in real servers, and ended for certain.
 
 mod agent;
 mod ends;
 mod faults;
+mod mysql;
+mod redis;
 mod refused;
 mod static_roles;
+mod target;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -20,44 +23,35 @@ use coffer_tests::postgres::Postgres;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
+use self::target::{KEEPER, KEEPER_PASSWORD, Target, on_every_kind};
 use crate::vault::{ADMIN, OFFICER, Vault, reason};
 
-/// The vault's user in the database: no superuser.
-const KEEPER: &str = "keeper";
-const KEEPER_PASSWORD: &str = "the password that a person chose for keeper";
 const PATH: &str = "database/creds/app";
 /// How long what takes a moment may take.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What every user's name begins with.
-const USERS: &str = "cf";
 
 /// A vault with a mount of databases, a connection and a role.
-struct Databases {
+struct Databases<T = Postgres> {
     vault: Vault,
-    postgres: Postgres,
+    target: T,
 }
 
-impl Databases {
+impl<T: Target> Databases<T> {
     async fn new() -> Result<Self> {
-        Self::with(Vault::quiet().await?, Postgres::start()?, |connection| connection.plaintext = true).await
+        Self::with(Vault::quiet().await?, T::start()?, |connection| connection.plaintext = true).await
     }
 
-    async fn with(vault: Vault, postgres: Postgres, protect: impl FnOnce(&mut DatabaseConnection)) -> Result<Self> {
+    async fn with(vault: Vault, target: T, protect: impl FnOnce(&mut DatabaseConnection)) -> Result<Self> {
         vault.server.canaries().add("the password of the vault's user", KEEPER_PASSWORD);
-        postgres.sql(&format!(
-            "CREATE ROLE {KEEPER} LOGIN CREATEROLE PASSWORD '{KEEPER_PASSWORD}';
-             CREATE TABLE public.orders (id int); INSERT INTO orders VALUES (1), (2);
-             GRANT SELECT ON orders TO {KEEPER} WITH GRANT OPTION;
-             GRANT CREATE ON SCHEMA public TO {KEEPER} WITH GRANT OPTION"
-        ))?;
+        target.set_up()?;
         let admin = vault.operator(ADMIN).await?;
         let mount = CreateMountRequest { name: "database".into(), engine: "database".into(), ..Default::default() };
         admin.mounts().create_mount(mount).await?;
-        let mut connection = connection(&postgres);
+        let mut connection = target.connection();
         protect(&mut connection);
-        let databases = Self { vault, postgres };
         put_connection(&admin, connection, KEEPER_PASSWORD).await?;
-        put_role(&admin, role()).await?;
+        put_role(&admin, T::role()).await?;
+        let databases = Self { vault, target };
         databases.grant("k8s:test/shop/api").await?;
         Ok(databases)
     }
@@ -83,25 +77,25 @@ impl Databases {
 
     /// The users that the vault made and that are there.
     fn users(&self) -> Result<BTreeSet<String>> {
-        let users = self.postgres.sql(&format!("SELECT rolname FROM pg_roles WHERE starts_with(rolname, '{USERS}')"))?;
-        Ok(users.lines().map(str::to_owned).collect())
+        self.target.users()
+    }
+
+    /// Whether a user can do what its role says.
+    fn works(&self, user: &User) -> Result<bool> {
+        self.target.works(&user.name, &user.password)
     }
 
     /// Waits until exactly these users are there, and nobody else's sessions.
     async fn settles(&self, expected: &BTreeSet<String>) -> Result<()> {
         let end = Instant::now() + DEADLINE * 2;
         loop {
-            let found = self.users()?;
-            let sessions = self.postgres.sql(&format!(
-                "SELECT count(*) FROM pg_stat_activity a WHERE starts_with(a.usename, '{USERS}')
-                 AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = a.usename AND r.rolcanlogin)"
-            ))?;
-            if found == *expected && sessions == "0" {
+            let (found, strays) = (self.users()?, self.target.strays()?);
+            if found == *expected && strays == 0 {
                 return Ok(());
             }
             let left: Vec<_> = found.difference(expected).collect();
             let missing: Vec<_> = expected.difference(&found).collect();
-            ensure!(Instant::now() < end, "too many: {left:?}; missing: {missing:?}; sessions: {sessions}");
+            ensure!(Instant::now() < end, "too many: {left:?}; missing: {missing:?}; sessions: {strays}");
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -118,30 +112,6 @@ impl Databases {
                 return Ok(leases);
             }
         }
-    }
-}
-
-fn connection(postgres: &Postgres) -> DatabaseConnection {
-    DatabaseConnection {
-        kind: "postgresql".into(),
-        host: "127.0.0.1".into(),
-        port: postgres.port().into(),
-        database: "postgres".into(),
-        user: KEEPER.into(),
-        ..Default::default()
-    }
-}
-
-fn role() -> DatabaseRole {
-    DatabaseRole {
-        connection: "main".into(),
-        creation_statements: vec![
-            "CREATE ROLE {{name}} LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'".into(),
-            "GRANT SELECT ON orders TO {{name}}; GRANT CREATE ON SCHEMA public TO {{name}}".into(),
-        ],
-        default_ttl_seconds: 600,
-        max_ttl_seconds: 1_200,
-        ..Default::default()
     }
 }
 
@@ -177,9 +147,5 @@ impl User {
         };
         let lease = answer.lease.clone().context("a credential has a lease")?;
         Ok(Self { name: field("username")?, password: field("password")?, lease })
-    }
-
-    fn expires(&self) -> i64 {
-        self.lease.expires.as_ref().map_or(0, |time| time.seconds)
     }
 }

@@ -4,9 +4,12 @@
 //! is gone is no error, and ends the sessions that it left behind. Every act has a deadline, within the database too. What a
 //! database says stays here and in the server's log, without passwords; a caller learns the kind of an error.
 
+mod endpoint;
 mod error;
+mod mysql;
 mod pool;
 mod postgres;
+mod redis;
 mod template;
 mod tls;
 
@@ -28,23 +31,46 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 pub const CONNECTIONS_DEFAULT: u32 = 4;
 /// Connections to a database, at most.
 pub const CONNECTIONS_MAX: u32 = 32;
+/// How often it is looked whether sessions are gone.
+const SESSIONS_LOOK: Duration = Duration::from_millis(10);
+/// How long sessions may take to end.
+const SESSIONS_TIME_MAX: Duration = Duration::from_secs(5);
+/// Names listed at most.
+const USERS_MAX: i64 = 1_000;
 
 /// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// PostgreSQL.
     Postgres,
+    /// MySQL, and MariaDB.
+    MySql,
+    /// Redis, and Valkey.
+    Redis,
+}
+
+/// Whether a connection names a database on its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// It must.
+    Needed,
+    /// It may.
+    Possible,
+    /// There is none to name.
+    None,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: &[Self] = &[Self::Postgres];
+    pub const ALL: &[Self] = &[Self::Postgres, Self::MySql, Self::Redis];
 
     /// The name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgresql",
+            Self::MySql => "mysql",
+            Self::Redis => "redis",
         }
     }
 
@@ -53,6 +79,18 @@ impl Kind {
     pub const fn port(self) -> u16 {
         match self {
             Self::Postgres => 5_432,
+            Self::MySql => 3_306,
+            Self::Redis => 6_379,
+        }
+    }
+
+    /// Whether a connection names a database.
+    #[must_use]
+    pub const fn database(self) -> Naming {
+        match self {
+            Self::Postgres => Naming::Needed,
+            Self::MySql => Naming::Possible,
+            Self::Redis => Naming::None,
         }
     }
 
@@ -60,7 +98,9 @@ impl Kind {
     #[must_use]
     pub const fn user_bytes_max(self) -> usize {
         match self {
-            Self::Postgres => 63,
+            Self::Postgres | Self::Redis => 63,
+            // MariaDB has 80.
+            Self::MySql => 32,
         }
     }
 }
@@ -87,7 +127,7 @@ pub struct Connection {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// The database's name.
+    /// The database's name; empty where none is named.
     pub database: String,
     /// The user that makes other users.
     pub user: String,
@@ -119,6 +159,9 @@ pub struct NewUser<'a> {
 /// A database in use.
 #[async_trait]
 pub trait Database: Send + Sync {
+    /// The kind.
+    fn kind(&self) -> Kind;
+
     /// Tries whether the database answers, and lets us in.
     async fn check(&self) -> Result<(), DatabaseError>;
 
@@ -143,5 +186,7 @@ pub trait Database: Send + Sync {
 pub fn connect(connection: Connection) -> Result<Arc<dyn Database>, DatabaseError> {
     match connection.kind {
         Kind::Postgres => Ok(Arc::new(postgres::Postgres::new(connection)?)),
+        Kind::MySql => Ok(Arc::new(mysql::MySql::new(&connection)?)),
+        Kind::Redis => Ok(Arc::new(redis::Redis::new(&connection)?)),
     }
 }

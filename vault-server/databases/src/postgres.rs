@@ -4,8 +4,6 @@
 //! user is ended in steps that hold whatever happens between them: no login, sessions terminated and seen to be gone, what
 //! it owns given to the vault's user, then the role dropped.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use coffer_secret::SecretString;
 use postgres_protocol::password::scram_sha_256;
@@ -13,21 +11,14 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
 use crate::{
-    Connection, Database, DatabaseError, Fault, NewUser, STATEMENT_TIME_MAX,
+    Connection, Database, DatabaseError, Fault, Kind, NewUser, SESSIONS_LOOK, SESSIONS_TIME_MAX, STATEMENT_TIME_MAX, USERS_MAX,
     pool::Connections,
-    template::{Values, render},
+    template::{Values, moment, render_all},
 };
 
 mod connector;
 
 use connector::Connector;
-
-/// How often it is looked whether sessions are gone.
-const SESSIONS_LOOK: Duration = Duration::from_millis(10);
-/// How long sessions may take to end.
-const SESSIONS_TIME_MAX: Duration = Duration::from_secs(5);
-/// Names listed at most.
-const USERS_MAX: i64 = 1_000;
 
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
@@ -63,12 +54,12 @@ fn lost(error: &tokio_postgres::Error) -> DatabaseError {
 }
 
 /// Runs statements in one transaction.
-async fn transaction(client: &tokio_postgres::Client, statements: &[String]) -> Result<(), DatabaseError> {
+async fn transaction(client: &tokio_postgres::Client, statements: &[SecretString]) -> Result<(), DatabaseError> {
     let millis = STATEMENT_TIME_MAX.as_millis();
     let begin = format!("BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}");
     client.batch_execute(&begin).await.map_err(|error| lost(&error))?;
     for (number, statement) in (1..).zip(statements) {
-        client.batch_execute(statement).await.map_err(|error| failed(Some(number), &error))?;
+        client.batch_execute(statement.expose()).await.map_err(|error| failed(Some(number), &error))?;
     }
     client.batch_execute("COMMIT").await.map_err(|error| lost(&error))
 }
@@ -78,10 +69,9 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A time as PostgreSQL reads it.
 fn expiration(secs: u64) -> Result<String, DatabaseError> {
-    let moment = i64::try_from(secs).ok().and_then(|secs| jiff::Timestamp::from_second(secs).ok());
-    let moment = moment.ok_or_else(|| DatabaseError::new(Fault::Statement, "a time that cannot be written"))?;
-    Ok(moment.strftime("%Y-%m-%d %H:%M:%S+00").to_string())
+    Ok(format!("{}+00", moment(secs)?))
 }
 
 fn verifier(password: &SecretString) -> String {
@@ -113,32 +103,35 @@ async fn end_sessions(client: &tokio_postgres::Client, name: &str) -> Result<(),
 
 #[async_trait]
 impl Database for Postgres {
+    fn kind(&self) -> Kind {
+        Kind::Postgres
+    }
+
     async fn check(&self) -> Result<(), DatabaseError> {
         self.connections.act(async |client| client.batch_execute("SELECT 1").await.map_err(|error| lost(&error))).await
     }
 
     async fn create_user(&self, statements: &[String], user: &NewUser<'_>) -> Result<(), DatabaseError> {
         let (verifier, expiration) = (verifier(user.password), expiration(user.expires_secs)?);
-        let values = Values { name: user.name, password: &verifier, expiration: &expiration };
-        let statements = statements.iter().map(|statement| render(statement, &values)).collect::<Result<Vec<_>, _>>()?;
+        let values = Values { password: &verifier, expiration: &expiration, ..Values::of(user.name) };
+        let statements = render_all(statements, &values)?;
         self.connections.act(async |client| transaction(client, &statements).await).await
     }
 
     async fn renew_user(&self, name: &str, expires_secs: u64) -> Result<(), DatabaseError> {
         let statement = format!("ALTER ROLE {} VALID UNTIL '{}'", quoted(name), expiration(expires_secs)?);
-        self.connections.act(async |client| transaction(client, &[statement]).await).await
+        self.connections.act(async |client| transaction(client, &[statement.into()]).await).await
     }
 
     async fn end_user(&self, statements: &[String], name: &str) -> Result<(), DatabaseError> {
-        let values = Values { name, password: "", expiration: "" };
-        let given = statements.iter().map(|statement| render(statement, &values)).collect::<Result<Vec<_>, _>>()?;
+        let given = render_all(statements, &Values::of(name))?;
         let (role, own) = (quoted(name), quoted(&self.user));
         self.connections
             .act(async |client| {
                 if !role_is_there(client, name).await? {
                     return Ok(());
                 }
-                transaction(client, &[format!("ALTER ROLE {role} NOLOGIN")]).await?;
+                transaction(client, &[format!("ALTER ROLE {role} NOLOGIN").into()]).await?;
                 let row = client
                     .query_one("SELECT pg_catalog.current_setting('is_superuser') = 'on'", &[])
                     .await
@@ -146,16 +139,16 @@ impl Database for Postgres {
                 let is_superuser: bool = row.try_get(0).map_err(|error| lost(&error))?;
                 if !is_superuser {
                     // Who is no superuser may end the sessions of, and take over from, roles that it is a member of.
-                    transaction(client, &[format!("GRANT {role} TO {own}")]).await?;
+                    transaction(client, &[format!("GRANT {role} TO {own}").into()]).await?;
                 }
                 end_sessions(client, name).await?;
                 if !given.is_empty() {
                     return transaction(client, &given).await;
                 }
                 let default = [
-                    format!("REASSIGN OWNED BY {role} TO {own}"),
-                    format!("DROP OWNED BY {role}"),
-                    format!("DROP ROLE IF EXISTS {role}"),
+                    format!("REASSIGN OWNED BY {role} TO {own}").into(),
+                    format!("DROP OWNED BY {role}").into(),
+                    format!("DROP ROLE IF EXISTS {role}").into(),
                 ];
                 transaction(client, &default).await
             })
@@ -164,7 +157,7 @@ impl Database for Postgres {
 
     async fn set_password(&self, name: &str, password: &SecretString) -> Result<(), DatabaseError> {
         let statement = format!("ALTER ROLE {} PASSWORD '{}'", quoted(name), verifier(password));
-        self.connections.act(async |client| transaction(client, &[statement]).await).await
+        self.connections.act(async |client| transaction(client, &[statement.into()]).await).await
     }
 
     async fn users(&self, prefix: &str) -> Result<Vec<String>, DatabaseError> {

@@ -303,7 +303,7 @@ impl Unsealed {
         let connection: Name = role.connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))?;
         let database = self.database(mount, &connection).await?;
         let no_random = |_| Failure::internal("no random numbers");
-        let user = user_name(&self.barrier.vault_id(), name).map_err(no_random)?;
+        let user = user_name(&self.barrier.vault_id(), name, database.kind().user_bytes_max()).map_err(no_random)?;
         let password = new_password().map_err(no_random)?;
         let new = NewUser { name: &user, password: &password, expires_secs: self.now().secs() + TRIAL_SECS };
         let made = database.create_user(&role.creation, &new).await;

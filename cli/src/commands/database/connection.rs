@@ -14,7 +14,7 @@ use crate::{
     commands::confirm,
     dry_run::{DryRun, Planned},
     exit::Exit,
-    failure::Result,
+    failure::{Failure, Result},
     input::{PASSWORD_BYTES_MAX, Source, TEXT_BYTES_MAX},
     output::{Table, pairs, rfc3339, since},
 };
@@ -47,30 +47,34 @@ impl Connection {
 
 /// Make or change a connection, once it has been tried
 ///
-/// The user makes other users: it needs the right to, and no more (PostgreSQL: CREATEROLE). Its password is asked for, hidden,
-/// unless there is one already. `coffer database connection rotate` then gives it one that nobody knows.
+/// The user makes other users: it needs the right to, and to pass on what they get (PostgreSQL: CREATEROLE; MySQL and MariaDB:
+/// CREATE USER, PROCESS, CONNECTION ADMIN and SELECT ON mysql.user; Redis: +acl|setuser +acl|deluser +acl|getuser +acl|users
+/// +acl|save +ping). Its password is asked for, hidden, unless there is one already. `coffer database connection rotate` then
+/// gives it one that nobody knows.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   coffer database connection put shop --host db.shop.svc --database shop --user coffer --ca-certificate @ca.pem
-  coffer database connection put local --host 127.0.0.1 --database app --user coffer --plaintext --password-file -")]
+  coffer database connection put local --host 127.0.0.1 --database app --user coffer --plaintext --password-file -
+  coffer database connection put stock --kind mysql --host stock.shop.svc --user coffer --ca-certificate @ca.pem
+  coffer database connection put cache --kind redis --host cache.shop.svc --user coffer --ca-certificate @ca.pem")]
 pub(crate) struct Put {
     /// The connection's name
     name: String,
     #[command(flatten)]
     mount: InMount,
-    /// The kind of database
-    #[arg(long, default_value = "postgresql")]
+    /// The kind of database; mysql is for MariaDB, too, and redis for Valkey
+    #[arg(long, default_value = "postgresql", value_parser = ["postgresql", "mysql", "redis"])]
     kind: String,
     /// Host name or address
     #[arg(long)]
     host: String,
-    /// Port [default: the kind's own]
+    /// Port [default: the kind's own: 5432, 3306 or 6379]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// The database's name
+    /// The database's name: PostgreSQL needs it, MySQL does not, Redis has none
     #[arg(long, value_name = "NAME")]
-    database: String,
+    database: Option<String>,
     /// The user that makes other users
     #[arg(long, value_name = "NAME")]
     user: String,
@@ -96,6 +100,7 @@ pub(crate) struct Put {
 impl Put {
     async fn run(self, app: &App) -> Result<Exit> {
         let path = self.mount.connection(&self.name);
+        let database = database(&self.kind, self.database)?;
         let vault = app.vault()?;
         let source = self.password_file.as_deref().map(Source::of_file);
         let password = match (&source, get(&vault, &path).await) {
@@ -113,7 +118,7 @@ impl Put {
             kind: self.kind,
             host: self.host,
             port: self.port.unwrap_or(0).into(),
-            database: self.database,
+            database,
             user: self.user,
             ca_pem,
             server_name: self.certificate_name.unwrap_or_default(),
@@ -123,8 +128,11 @@ impl Put {
         if self.dry_run.asked() {
             let mut planned = Planned::new(format!("write the connection {path}"), "DatabaseService/PutConnection");
             planned.say("path", &path);
+            planned.say("kind", &connection.kind);
             planned.say("host", &connection.host);
-            planned.say("database", &connection.database);
+            if !connection.database.is_empty() {
+                planned.say("database", &connection.database);
+            }
             planned.say("user", &connection.user);
             planned.checked("nothing was connected: the vault does that, when it is asked to write it");
             return planned.show(app);
@@ -137,6 +145,18 @@ impl Put {
             format!("connection {path} works, and is written; next: coffer database connection rotate {}", self.name)
         })?;
         Ok(Exit::Done)
+    }
+}
+
+/// The database's name, where the kind has one.
+fn database(kind: &str, given: Option<String>) -> Result<String> {
+    match (kind, given) {
+        ("postgresql", None) => Err(Failure::usage("a connection to PostgreSQL names a database").next("add --database NAME")),
+        ("redis", Some(_)) => {
+            let failure = Failure::usage("Redis has no database to name: its users are those of all its databases");
+            Err(failure.next("leave --database out; a role's rules say which keys a user may use"))
+        }
+        (_, given) => Ok(given.unwrap_or_default()),
     }
 }
 
@@ -196,7 +216,13 @@ impl Get {
             pairs(&[
                 ("Path", path.clone()),
                 ("Kind", connection.kind.clone()),
-                ("Database", format!("{} at {}{port}", connection.database, connection.host)),
+                (
+                    "Database",
+                    match connection.database.as_str() {
+                        "" => format!("at {}{port}", connection.host),
+                        database => format!("{database} at {}{port}", connection.host),
+                    },
+                ),
                 ("User", connection.user.clone()),
                 ("TLS", tls),
                 ("Connections", connection.connections.to_string()),
@@ -348,5 +374,22 @@ impl Delete {
         answer(&attempt, vault.client.databases().delete_connection(DeleteConnectionRequest { path: path.clone() }).await)?;
         app.out.result(&serde_json::json!({ "deleted": path }), |_| format!("connection {path} deleted"))?;
         Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_has_databases_names_one_and_another_does_not() {
+        let named = |kind, given: Option<&str>| database(kind, given.map(str::to_owned));
+        assert_eq!(named("postgresql", Some("shop")).unwrap(), "shop");
+        assert_eq!(named("mysql", None).unwrap(), "");
+        assert_eq!(named("mysql", Some("shop")).unwrap(), "shop");
+        assert_eq!(named("redis", None).unwrap(), "");
+        for (kind, given) in [("postgresql", None), ("redis", Some("0"))] {
+            assert_eq!(named(kind, given).unwrap_err().exit, Exit::Usage);
+        }
     }
 }

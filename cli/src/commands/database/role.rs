@@ -44,7 +44,8 @@ impl Role {
 
 /// Make or change a role
 ///
-/// Statements are SQL with {{name}}, {{password}} and {{expiration}}; those that make a user run in one transaction.
+/// Statements are SQL with {{name}}, {{password}} and {{expiration}}; those that make a user run in one transaction, where the
+/// database has such. For MySQL and MariaDB there is {{password_hash}}, too. For Redis they are rules, with {{name}} alone.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -52,6 +53,10 @@ Examples:
     --create \"CREATE ROLE {{name}} LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'\" \\
     --create 'GRANT SELECT ON ALL TABLES IN SCHEMA public TO {{name}}'
   coffer database role put app --connection shop --create @create.sql
+  coffer database role put app --connection stock \\
+    --create \"CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'\" \\
+    --create \"GRANT SELECT ON stock.* TO '{{name}}'@'%'\"
+  coffer database role put app --connection cache --create '~shop:* +@read'
 
 Then: coffer database role check app; coffer grant read database/creds/app --to k8s:prod/shop/api")]
 pub(crate) struct Put {
@@ -62,11 +67,12 @@ pub(crate) struct Put {
     /// The connection
     #[arg(long, value_name = "NAME")]
     connection: String,
-    /// A statement that makes a user, or @FILE with it; again for more
-    #[arg(long = "create", value_name = "SQL", required = true)]
+    /// A statement that makes a user, or rules for one of Redis, or @FILE with it; again for more
+    #[arg(long = "create", value_name = "STATEMENT", required = true)]
     creation: Vec<String>,
-    /// A statement that ends a user, or @FILE; again for more [default: what it owns goes to the vault's user, it is dropped]
-    #[arg(long = "revoke", value_name = "SQL")]
+    /// A statement that ends a user, or @FILE; again for more [default: what it owns goes to the vault's user, where the kind
+    /// of database can do that; it is dropped]
+    #[arg(long = "revoke", value_name = "STATEMENT")]
     revocation: Vec<String>,
     /// How long a user lasts where nothing else is asked
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_ttl)]

@@ -12,6 +12,7 @@ use coffer_client::proto::{DatabaseRole, DatabaseStaticRole, RevokeLeasesRequest
 use coffer_tests::{
     issuer::Pod,
     memory,
+    postgres::Postgres,
     process::Process,
     programs::Programs,
     wait::{self, PATIENCE},
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    Databases, PATH, put_role, role,
+    Databases, PATH, Target as _, put_role,
     static_roles::{CREDENTIAL, two_users},
 };
 use crate::vault::{ADMIN, TOKEN_LIFETIME};
@@ -67,9 +68,9 @@ fn sidecar(databases: &Databases, path: &str) -> Result<Pods> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn whoever_reads_the_agent_s_files_has_a_user_that_works_at_every_moment() -> Result<()> {
-    let databases = Databases::new().await?;
+    let databases = Databases::<Postgres>::new().await?;
     let admin = databases.vault.operator(ADMIN).await?;
-    let short = DatabaseRole { default_ttl_seconds: 6, max_ttl_seconds: 14, ..role() };
+    let short = DatabaseRole { default_ttl_seconds: 6, max_ttl_seconds: 14, ..Postgres::role() };
     put_role(&admin, short).await?;
     let Pods { files, agent, .. } = &sidecar(&databases, PATH)?;
     wait::until(PATIENCE, "the first user", || Ok(user(files))).with_context(|| agent.log().unwrap_or_default())?;
@@ -78,7 +79,7 @@ async fn whoever_reads_the_agent_s_files_has_a_user_that_works_at_every_moment()
     while seen.len() < USERS {
         let (name, password) = user(files).context("the files are there")?;
         databases.vault.server.canaries().add("a database password", &password);
-        let told = databases.postgres.sql_as(&name, &password, "SELECT count(*) FROM orders")?;
+        let told = databases.target.sql_as(&name, &password, "SELECT count(*) FROM orders")?;
         // Between reading the files and asking the database there may have been a change: what counts is the file of then.
         ensure!(
             told.status.success() || user(files).is_some_and(|(now, _)| now != name),
@@ -101,7 +102,7 @@ async fn whoever_reads_the_agent_s_files_has_a_user_that_works_at_every_moment()
         .with_context(|| agent.log().unwrap_or_default())?;
     let (name, password) = user(files).context("the files are there")?;
     databases.vault.server.canaries().add("a database password", &password);
-    ensure!(databases.postgres.sql_as(&name, &password, "SELECT 1")?.status.success());
+    ensure!(databases.target.sql_as(&name, &password, "SELECT 1")?.status.success());
     Ok(())
 }
 
@@ -122,13 +123,13 @@ async fn a_rotation_reaches_the_agent_s_files_before_the_user_before_ends_and_no
             retired = databases.static_role_is(|_| true).await?.previous_user.is_empty();
             let (name, password) = user(files).context("the files are there")?;
             databases.vault.server.canaries().add("a static password", &password);
-            let told = databases.postgres.sql_as(&name, &password, "SELECT count(*) FROM orders")?;
+            let told = databases.target.sql_as(&name, &password, "SELECT count(*) FROM orders")?;
             let is_current = user(files).is_some_and(|now| now == (name, password));
             ensure!(told.status.success() || !is_current, "a query failed: {told:?}\n{}", agent.log()?);
         }
         let after = user(files).context("the files are there")?;
         ensure!(after.0 != before.0 && fs::read_to_string(files.join("username"))? == after.0);
-        ensure!(!databases.postgres.sql_as(&before.0, &before.1, "SELECT 1")?.status.success(), "it has ended");
+        ensure!(!databases.target.sql_as(&before.0, &before.1, "SELECT 1")?.status.success(), "it has ended");
     }
     Ok(())
 }

@@ -11,22 +11,27 @@ use coffer_tests::{issuer::Pod, postgres::Postgres, process::Process};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::{DEADLINE, Databases, PATH, issue, reason};
+use super::{DEADLINE, Databases, KEEPER, PATH, Target, issue, on_every_kind, reason};
 use crate::{
     api_server::Watched,
     vault::{ADMIN, PASSWORD, Vault},
 };
 
+on_every_kind! {
+    a_pod_gets_a_user_of_its_own_over_tls_that_can_do_what_its_role_says_and_ends_when_revoked,
+    a_user_lasts_as_long_as_its_lease_which_can_be_renewed_up_to_its_end,
+    with_an_operator_or_at_an_admin_s_word_users_end_and_a_mount_goes_only_without_leases,
+    when_a_pod_ends_its_users_end_also_where_that_happened_while_the_vault_was_down,
+}
+
 fn no_users() -> BTreeSet<String> {
     BTreeSet::new()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn a_pod_gets_a_user_of_its_own_over_tls_that_can_do_what_its_role_says_and_ends_when_revoked() -> Result<()> {
+async fn a_pod_gets_a_user_of_its_own_over_tls_that_can_do_what_its_role_says_and_ends_when_revoked<T: Target>() -> Result<()> {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["database.test".to_owned()])?;
-    let postgres = Postgres::start_with_tls(&cert.pem(), &signing_key.serialize_pem())?;
-    let databases = Databases::with(Vault::quiet().await?, postgres, |connection| {
+    let target = T::start_with_tls(&cert.pem(), &signing_key.serialize_pem())?;
+    let databases = Databases::with(Vault::quiet().await?, target, |connection| {
         connection.ca_pem = cert.pem();
         connection.server_name = "database.test".into();
     })
@@ -35,45 +40,31 @@ async fn a_pod_gets_a_user_of_its_own_over_tls_that_can_do_what_its_role_says_an
     let (one, two) = (databases.issue(&pod).await?, databases.issue(&pod).await?);
     ensure!(one.name != two.name && one.password != two.password);
     ensure!(databases.users()? == BTreeSet::from([one.name.clone(), two.name.clone()]));
-
-    let told = databases.postgres.sql_as(&one.name, &one.password, "SELECT count(*) FROM orders")?;
-    ensure!(told.stdout.starts_with(b"2"), "{told:?}");
-    ensure!(!databases.postgres.sql_as(&one.name, &one.password, "DELETE FROM orders")?.status.success(), "that was not granted");
-    ensure!(!databases.postgres.sql_as(&one.name, &two.password, "SELECT 1")?.status.success(), "that is another's password");
-    let made = databases.postgres.sql_as(&one.name, &one.password, "CREATE TABLE made_by_one (id int)")?;
-    ensure!(made.status.success(), "{made:?}");
-    let until = databases
-        .postgres
-        .sql(&format!("SELECT extract(epoch FROM rolvaliduntil)::bigint FROM pg_roles WHERE rolname = '{}'", one.name))?;
-    ensure!(until == one.expires().to_string(), "{until}");
+    ensure!(databases.works(&one)? && databases.works(&two)?);
+    ensure!(!databases.target.erase(&one.name, &one.password)?.status.success(), "that was not granted");
+    ensure!(!databases.target.lets_in(&one.name, &two.password)?, "that is another's password");
 
     // A session that is open when its user is revoked.
-    let log = databases.vault.server.folder().join("psql.log");
-    let mut open = databases.postgres.client(Some((&one.name, &one.password)));
-    open.args(["-c", "SELECT pg_sleep(600)"]);
-    let mut open = Process::start(&mut open, &log)?;
-    let sleeping = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND state = 'active'", one.name);
+    let log = databases.vault.server.folder().join("idle.log");
+    let mut open = Process::start(&mut databases.target.idle(&one.name, &one.password), &log)?;
     let end = Instant::now() + DEADLINE;
-    while databases.postgres.sql(&sleeping)? != "1" {
+    while databases.target.idling(&one.name)? != 1 {
         ensure!(Instant::now() < end, "the session does not begin: {}", open.log()?);
         sleep(Duration::from_millis(20)).await;
     }
     pod.leases().revoke_lease(RevokeLeaseRequest { id: one.lease.id.clone() }).await?;
     ensure!(databases.users()? == BTreeSet::from([two.name.clone()]), "it is answered once it has ended");
-    ensure!(!open.wait(DEADLINE)?.success(), "its session was ended");
-    ensure!(!databases.postgres.sql_as(&one.name, &one.password, "SELECT 1")?.status.success());
-    let owner = databases.postgres.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'made_by_one'")?;
-    ensure!(owner == super::KEEPER, "what it made is not lost: {owner}");
-    let told = databases.postgres.sql_as(&two.name, &two.password, "SELECT count(*) FROM orders")?;
-    ensure!(told.stdout.starts_with(b"2"), "another's user is as it was: {told:?}");
+    ensure!(databases.target.strays()? == 0 && !open.wait(DEADLINE)?.success(), "its session was ended");
+    ensure!(!databases.target.lets_in(&one.name, &one.password)?);
+    ensure!(databases.works(&two)?, "another's user is as it was");
 
     let again = pod.leases().revoke_lease(RevokeLeaseRequest { id: one.lease.id.clone() }).await;
     ensure!(reason(again) == "NOT_FOUND_OR_DENIED");
     for event in ["lease_intent", "lease_ended"] {
         ensure!(databases.vault.has_logged(&format!(r#""event":"{event}""#)).await?, "{event}");
     }
-    let log = databases.postgres.log()?;
-    ensure!(log.contains(&one.name), "the database logs statements");
+    let log = databases.target.log()?;
+    ensure!(log.contains(&two.name), "the database notes who is made");
     for secret in [&one.password, &two.password] {
         ensure!(!log.contains(secret.as_str()), "a password is in the database's log");
     }
@@ -82,8 +73,20 @@ async fn a_pod_gets_a_user_of_its_own_over_tls_that_can_do_what_its_role_says_an
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
-async fn a_user_lasts_as_long_as_its_lease_which_can_be_renewed_up_to_its_end() -> Result<()> {
-    let databases = Databases::new().await?;
+async fn what_a_user_made_in_postgresql_is_the_vault_s_when_it_ends() -> Result<()> {
+    let databases = Databases::<Postgres>::new().await?;
+    let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+    let user = databases.issue(&pod).await?;
+    let made = databases.target.sql_as(&user.name, &user.password, "CREATE TABLE made (id int)")?;
+    ensure!(made.status.success(), "{made:?}");
+    pod.leases().revoke_lease(RevokeLeaseRequest { id: user.lease.id.clone() }).await?;
+    let owner = databases.target.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'made'")?;
+    ensure!(owner == KEEPER, "what it made is not lost: {owner}");
+    Ok(())
+}
+
+async fn a_user_lasts_as_long_as_its_lease_which_can_be_renewed_up_to_its_end<T: Target>() -> Result<()> {
+    let databases = Databases::<T>::new().await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let answer = issue(&pod, 1).await?;
     ensure!(databases.users()?.len() == 1);
@@ -110,10 +113,10 @@ async fn a_user_lasts_as_long_as_its_lease_which_can_be_renewed_up_to_its_end() 
     ensure!(lasts(&renew(10).await?) == lasts(&longer), "renewing makes nothing end sooner");
     let last = renew(1_000_000).await?;
     ensure!((1_199..=1_200).contains(&lasts(&last)) && last.expires == last.expires_at_most);
-    let until = databases
-        .postgres
-        .sql(&format!("SELECT extract(epoch FROM rolvaliduntil)::bigint FROM pg_roles WHERE rolname = '{}'", user.name))?;
-    ensure!(Some(until) == last.expires.as_ref().map(|time| time.seconds.to_string()), "the database knows, too");
+    let known = databases.target.expiry(&user.name)?;
+    ensure!(known.is_some() == T::KNOWS_EXPIRY, "{known:?}");
+    ensure!(known.is_none_or(|known| last.expires.as_ref().is_some_and(|time| time.seconds == known)), "the database knows, too");
+    ensure!(databases.works(&user)?);
 
     let stranger = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     for request in [
@@ -126,10 +129,8 @@ async fn a_user_lasts_as_long_as_its_lease_which_can_be_renewed_up_to_its_end() 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn with_an_operator_or_at_an_admin_s_word_users_end_and_a_mount_goes_only_without_leases() -> Result<()> {
-    let databases = Databases::new().await?;
+async fn with_an_operator_or_at_an_admin_s_word_users_end_and_a_mount_goes_only_without_leases<T: Target>() -> Result<()> {
+    let databases = Databases::<T>::new().await?;
     let admin = databases.vault.operator(ADMIN).await?;
     let bob = CreateOperatorRequest { name: "bob".into(), password: PASSWORD.into(), ..Default::default() };
     admin.operators().create_operator(bob).await?;
@@ -162,15 +163,13 @@ async fn with_an_operator_or_at_an_admin_s_word_users_end_and_a_mount_goes_only_
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn when_a_pod_ends_its_users_end_also_where_that_happened_while_the_vault_was_down() -> Result<()> {
+async fn when_a_pod_ends_its_users_end_also_where_that_happened_while_the_vault_was_down<T: Target>() -> Result<()> {
     let Watched { vault, fake, others, token } = Watched::new().await?;
-    let databases = Databases::with(vault, Postgres::start()?, |connection| connection.plaintext = true).await?;
+    let databases = Databases::<T>::with(vault, T::start()?, |connection| connection.plaintext = true).await?;
     databases.grant("k8s:watched/shop/api").await?;
     // The others are there so that one pod alone is no mass death.
     let mut watched = (databases, fake, (others, token));
-    let issued = async |(databases, fake, _): &(Databases, _, _)| {
+    let issued = async |(databases, fake, _): &(Databases<T>, _, _)| {
         let (pod, client) = Watched::pod_of(&databases.vault, fake).await?;
         let user = databases.issue(&client).await?;
         anyhow::Ok((pod, user))
@@ -188,7 +187,6 @@ async fn when_a_pod_ends_its_users_end_also_where_that_happened_while_the_vault_
     watched.1.delete(&second);
     watched.0.vault.restart().await?;
     watched.0.settles(&BTreeSet::from([of_third.name.clone()])).await?;
-    let told = watched.0.postgres.sql_as(&of_third.name, &of_third.password, "SELECT 1")?;
-    ensure!(told.status.success(), "who lives keeps what it has: {told:?}");
+    ensure!(watched.0.works(&of_third)?, "who lives keeps what it has");
     Ok(())
 }

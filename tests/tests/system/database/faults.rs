@@ -7,13 +7,16 @@ use coffer_client::proto::{
     DeleteConnectionRequest, ForgetLeaseRequest, GetLeaseRequest, LeaseState, RevokeLeaseRequest, RotateConnectionRequest,
     SweepConnectionRequest,
 };
-use coffer_tests::issuer::Pod;
+use coffer_tests::{
+    issuer::Pod,
+    wait::{self, PATIENCE},
+};
 use tokio::{
     task::JoinSet,
     time::{Duration, Instant, sleep},
 };
 
-use super::{DEADLINE, Databases, KEEPER, KEEPER_PASSWORD, User, issue, reason};
+use super::{DEADLINE, Databases, KEEPER, KEEPER_PASSWORD, Target, User, issue, on_every_kind, reason};
 use crate::vault::ADMIN;
 
 /// Kills under load, unless all are asked for.
@@ -21,13 +24,18 @@ const KILLS: usize = 4;
 /// Kills of the long run.
 const KILLS_LONG: usize = 200;
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn while_the_database_is_away_nobody_gets_a_user_and_who_is_to_end_does_when_it_is_back() -> Result<()> {
-    let mut databases = Databases::new().await?;
+on_every_kind! {
+    while_the_database_is_away_nobody_gets_a_user_and_who_is_to_end_does_when_it_is_back,
+    while_the_database_has_no_connection_left_it_is_asked_again_and_nothing_is_lost,
+    after_every_kill_the_users_in_the_database_are_those_of_live_leases,
+    the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever_the_vault_is_killed,
+}
+
+async fn while_the_database_is_away_nobody_gets_a_user_and_who_is_to_end_does_when_it_is_back<T: Target>() -> Result<()> {
+    let mut databases = Databases::<T>::new().await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let (ends, stays) = (databases.issue(&pod).await?, databases.issue(&pod).await?);
-    databases.postgres.stop()?;
+    databases.target.stop()?;
     ensure!(reason(issue(&pod, 0).await) == "TARGET_UNAVAILABLE");
     ensure!(reason(pod.leases().revoke_lease(RevokeLeaseRequest { id: ends.lease.id.clone() }).await) == "TARGET_UNAVAILABLE");
     let shown = pod.leases().get_lease(GetLeaseRequest { id: ends.lease.id.clone() }).await?.into_inner();
@@ -39,16 +47,30 @@ async fn while_the_database_is_away_nobody_gets_a_user_and_who_is_to_end_does_wh
     let delete = DeleteConnectionRequest { path: "database/config/main".into() };
     ensure!(reason(admin.databases().delete_connection(delete).await) == "CONFLICT");
 
-    databases.postgres.resume()?;
+    databases.target.resume()?;
     databases.settles(&BTreeSet::from([stays.name.clone()])).await?;
-    ensure!(databases.postgres.sql_as(&stays.name, &stays.password, "SELECT 1")?.status.success());
+    ensure!(databases.works(&stays)?);
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn after_every_kill_the_users_in_the_database_are_those_of_live_leases() -> Result<()> {
-    let mut databases = Databases::new().await?;
+async fn while_the_database_has_no_connection_left_it_is_asked_again_and_nothing_is_lost<T: Target>() -> Result<()> {
+    let mut databases = Databases::<T>::new().await?;
+    let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+    let (ends, stays) = (databases.issue(&pod).await?, databases.issue(&pod).await?);
+    let filled = databases.target.fill()?;
+    ensure!(reason(issue(&pod, 0).await) == "TARGET_UNAVAILABLE");
+    ensure!(reason(pod.leases().revoke_lease(RevokeLeaseRequest { id: ends.lease.id.clone() }).await) == "TARGET_UNAVAILABLE");
+    drop(filled);
+    wait::until(PATIENCE, "a connection that is free", || Ok(databases.target.free().ok()))?;
+    databases.settles(&BTreeSet::from([stays.name.clone()])).await?;
+    ensure!(databases.works(&stays)?);
+    let more = databases.issue(&pod).await?;
+    ensure!(databases.works(&more)?);
+    Ok(())
+}
+
+async fn after_every_kill_the_users_in_the_database_are_those_of_live_leases<T: Target>() -> Result<()> {
+    let mut databases = Databases::<T>::new().await?;
     let kills = if crate::long() { KILLS_LONG } else { KILLS };
     let mut kept: Vec<User> = Vec::new();
     for kill in 0..kills {
@@ -105,21 +127,18 @@ async fn after_every_kill_the_users_in_the_database_are_those_of_live_leases() -
     let some: Vec<_> = kept.iter().rev().take(50).collect();
     let there = databases.users()?;
     for user in some.into_iter().filter(|user| there.contains(&user.name)) {
-        let told = databases.postgres.sql_as(&user.name, &user.password, "SELECT 1")?;
-        ensure!(told.status.success(), "what was answered holds: {told:?}");
+        ensure!(databases.works(user)?, "what was answered holds");
     }
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever_the_vault_is_killed() -> Result<()> {
-    let mut databases = Databases::new().await?;
+async fn the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever_the_vault_is_killed<T: Target>() -> Result<()> {
+    let mut databases = Databases::<T>::new().await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let rotate = RotateConnectionRequest { path: "database/config/main".into() };
     let admin = databases.vault.operator(ADMIN).await?;
     admin.databases().rotate_connection(rotate.clone()).await?;
-    ensure!(!databases.postgres.sql_as(KEEPER, KEEPER_PASSWORD, "SELECT 1")?.status.success(), "a person knew that one");
+    ensure!(!databases.target.lets_in(KEEPER, KEEPER_PASSWORD)?, "a person knew that one");
     databases.issue(&pod).await?;
     for kill in 0..6_u64 {
         let admin = databases.vault.operator(ADMIN).await?;
@@ -138,13 +157,13 @@ async fn the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn users_that_no_lease_knows_are_found_and_ended_when_somebody_says_so() -> Result<()> {
-    let databases = Databases::new().await?;
+    let databases = Databases::<Postgres>::new().await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let user = databases.issue(&pod).await?;
     // As after a restored snapshot: made by this vault, and in none of its leases. And one of another vault's.
     let (of_vault, _) = user.name.split_at(11);
     let (lost, foreign) = (format!("{of_vault}lost_0"), "cf00000000_app_0".to_owned());
-    databases.postgres.sql(&format!("CREATE ROLE {lost} LOGIN; CREATE ROLE {foreign} LOGIN"))?;
+    databases.target.sql(&format!("CREATE ROLE {lost} LOGIN; CREATE ROLE {foreign} LOGIN"))?;
     let admin = databases.vault.operator(ADMIN).await?;
     let sweep = async |dry_run| {
         let request = SweepConnectionRequest { path: "database/config/main".into(), dry_run };

@@ -39,7 +39,7 @@ impl Databases {
     }
 
     async fn made_static_users(self, reader: &str) -> Result<Self> {
-        self.postgres.sql(
+        self.target.sql(
             "CREATE ROLE reports_a LOGIN PASSWORD 'a person knows this'; CREATE ROLE reports_b LOGIN PASSWORD 'and this';
              GRANT SELECT ON orders TO reports_a, reports_b",
         )?;
@@ -94,7 +94,7 @@ impl Databases {
     }
 
     fn lets_in(&self, given: &Given) -> Result<bool> {
-        Ok(self.postgres.sql_as(&given.user, &given.password, "SELECT count(*) FROM orders")?.status.success())
+        Ok(self.target.sql_as(&given.user, &given.password, "SELECT count(*) FROM orders")?.status.success())
     }
 }
 
@@ -144,7 +144,7 @@ async fn the_user_before_lives_until_everybody_who_had_it_has_acknowledged_the_n
     for event in ["static_role_rotated", "static_role_retired"] {
         ensure!(databases.vault.has_logged(&format!(r#""event":"{event}""#)).await?, "{event}");
     }
-    let log = databases.postgres.log()?;
+    let log = databases.target.log()?;
     ensure!(![&before.password, &after.password].iter().any(|password| log.contains(password.as_str())));
     Ok(())
 }
@@ -234,12 +234,12 @@ async fn a_database_that_is_away_keeps_the_credential_as_it_is_and_is_tried_agai
     databases.static_role_is(|role| role.version == 1).await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let given = databases.given(&pod).await?;
-    databases.postgres.stop()?;
+    databases.target.stop()?;
     ensure!(reason(databases.rotate(false).await) == "TARGET_UNAVAILABLE");
     ensure!(databases.given(&pod).await? == given);
     let role = databases.static_role().await?;
     ensure!(role.version == 1 && !role.last_error.is_empty(), "{role:?}");
-    databases.postgres.resume()?;
+    databases.target.resume()?;
     ensure!(databases.lets_in(&given)?);
     ensure!(databases.rotate(false).await? == 2);
     ensure!(databases.static_role().await?.last_error.is_empty());

@@ -6,7 +6,7 @@ use coffer_core::{
     limits::{CA_BYTES_MAX, DATABASE_HOST_BYTES_MAX, DATABASE_NAME_BYTES_MAX, DATABASE_PASSWORD_BYTES_MAX},
     principal::Name,
 };
-use coffer_databases::{CONNECTIONS_DEFAULT, CONNECTIONS_MAX, Connection, Kind, Protection};
+use coffer_databases::{CONNECTIONS_DEFAULT, CONNECTIONS_MAX, Connection, Kind, Naming, Protection};
 use coffer_secret::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub struct ConnectionSettings {
     pub host: String,
     /// Port; 0 for the kind's own.
     pub port: u16,
-    /// The database's name.
+    /// The database's name; empty where the kind needs none.
     pub database: String,
     /// The vault's user.
     pub user: String,
@@ -38,21 +38,27 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    fn kind(&self) -> Result<Kind, DatabaseEngineError> {
+    /// The kind.
+    pub(super) fn kind(&self) -> Result<Kind, DatabaseEngineError> {
         let found = Kind::ALL.iter().copied().find(|kind| kind.name() == self.kind);
-        found.ok_or(DatabaseEngineError::Setting("the kind of a database is postgresql"))
+        found.ok_or(DatabaseEngineError::Setting("the kind of a database is postgresql, mysql or redis"))
     }
 
     /// Refuses what cannot be.
     pub fn check(&self) -> Result<(), DatabaseEngineError> {
-        self.kind()?;
+        let kind = self.kind()?;
         let refuse = |wrong: bool, message| if wrong { Err(DatabaseEngineError::Setting(message)) } else { Ok(()) };
         let text = |text: &str, max: usize| (1..=max).contains(&text.len()) && !text.chars().any(char::is_control);
         refuse(
             !text(&self.host, DATABASE_HOST_BYTES_MAX) || self.host.contains(['/', ' ', '@']),
             "the host is a name or an address of 1 to 253 bytes",
         )?;
-        refuse(!text(&self.database, DATABASE_NAME_BYTES_MAX), "the database's name has 1 to 63 bytes")?;
+        let (is_named, is_name) = (!self.database.is_empty(), text(&self.database, DATABASE_NAME_BYTES_MAX));
+        match kind.database() {
+            Naming::Needed => refuse(!is_name, "the database's name has 1 to 63 bytes")?,
+            Naming::Possible => refuse(is_named && !is_name, "the database's name has at most 63 bytes")?,
+            Naming::None => refuse(is_named, "Redis has no database to name: its users are those of all its databases")?,
+        }
         refuse(!text(&self.user, DATABASE_NAME_BYTES_MAX), "the user has 1 to 63 bytes")?;
         refuse(self.ca_pem.len() > CA_BYTES_MAX, "the CA certificates have at most 64 KiB")?;
         refuse(self.connections > CONNECTIONS_MAX, "at most 32 connections at once")?;
@@ -140,6 +146,10 @@ impl Databases {
             return Err(DatabaseEngineError::Setting("the password has at most 1,024 bytes"));
         }
         let before = self.connection(barrier, name).await?;
+        // Its roles and leases have statements of its kind.
+        if before.as_ref().is_some_and(|before| before.record.settings.kind != settings.kind) {
+            return Err(DatabaseEngineError::Setting("a connection stays of its kind: another needs a name of its own"));
+        }
         let version = before.as_ref().map_or(0, |before| before.version);
         let record = match (password, before) {
             (Some(password), _) => ConnectionRecord {

@@ -8,7 +8,7 @@ use coffer_core::{
     limits::{LEASE_LIFETIME_DEFAULT, LEASE_LIFETIME_MAX, LEASE_LIFETIME_MAX_DEFAULT},
     principal::Name,
 };
-use coffer_databases::check_templates;
+use coffer_databases::{Kind, check_templates};
 use serde::{Deserialize, Serialize};
 
 use super::{DatabaseEngineError, Databases, Directory, Stored};
@@ -20,7 +20,7 @@ use crate::Planned;
 pub struct RoleSettings {
     /// The connection's name.
     pub connection: String,
-    /// Statements that make a user.
+    /// Statements that make a user; rules for a user of Redis.
     pub creation: Vec<String>,
     /// Statements that end one; none for those of the database's kind.
     pub revocation: Vec<String>,
@@ -45,9 +45,9 @@ impl RoleSettings {
         asked.unwrap_or(default).min(self.max_ttl())
     }
 
-    fn check(&self) -> Result<(), DatabaseEngineError> {
-        check_templates(&self.creation, true)?;
-        check_templates(&self.revocation, false)?;
+    fn check(&self, kind: Kind) -> Result<(), DatabaseEngineError> {
+        check_templates(kind, &self.creation, true)?;
+        check_templates(kind, &self.revocation, false)?;
         if self.max_ttl() > LEASE_LIFETIME_MAX {
             return Err(DatabaseEngineError::Setting("a credential lasts at most 31,536,000 seconds (a year)"));
         }
@@ -87,10 +87,10 @@ impl Databases {
         settings: RoleSettings,
         now: Timestamp,
     ) -> Result<Planned<()>, DatabaseEngineError> {
-        settings.check()?;
         let connection: Name = settings.connection.parse().map_err(|_| DatabaseEngineError::NoConnection)?;
         let connection_key = self.key(Directory::Connections, &connection)?;
         let there = self.connection(barrier, &connection).await?.ok_or(DatabaseEngineError::NoConnection)?;
+        settings.check(there.record.settings.kind()?)?;
         let before = self.role(barrier, name).await?.map(|before| before.version);
         let mut batch = self.put(barrier, Directory::Roles, name, before, &RoleRecord { settings, updated: now }).await?;
         batch.require(connection_key, Expect::Version(there.version));

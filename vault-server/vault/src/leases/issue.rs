@@ -80,7 +80,8 @@ impl Unsealed {
         let database = self.database(mount, &connection).await?;
 
         let no_random = |_| Failure::internal("no random numbers");
-        let (user, password) = (user_name(&self.barrier.vault_id(), &role), new_password());
+        let user = user_name(&self.barrier.vault_id(), &role, database.kind().user_bytes_max());
+        let (user, password) = (user, new_password());
         let (user, password) = (user.map_err(no_random)?, password.map_err(no_random)?);
         let now = self.now();
         let expires = whole_second(now.plus(settings.ttl(ttl)));
