@@ -1,9 +1,11 @@
 //! Users of databases: made for whoever may have one, in real servers, and ended for certain.
 
 mod agent;
+mod cuts;
 mod ends;
 mod faults;
 mod mysql;
+mod port;
 mod redis;
 mod refused;
 mod static_roles;
