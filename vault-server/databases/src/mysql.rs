@@ -89,7 +89,7 @@ fn failed(number: Option<usize>, error: Failed) -> DatabaseError {
 const fn fault(code: u16) -> Fault {
     match code {
         // A lock was not to be had, or the time was over.
-        1205 | 1317 | 1969 | 3024 => Fault::Timeout,
+        1205 | 1213 | 1317 | 1969 | 3024 => Fault::Timeout,
         // The server goes down, or somebody closed the connection.
         1053 | 1927 | 3169 | 4031 => Fault::Lost,
         1040 | 1203 | 1226 => Fault::Busy,

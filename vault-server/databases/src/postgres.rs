@@ -20,6 +20,9 @@ mod connector;
 
 use connector::Connector;
 
+/// How often statements are tried that others are in the way of: four connections of ours may be.
+const TRIES_MAX: usize = 32;
+
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
     connections: Connections<Connector>,
@@ -44,6 +47,7 @@ fn failed(number: Option<usize>, error: &tokio_postgres::Error) -> DatabaseError
         SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => Fault::Timeout,
         SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW => Fault::Lost,
         SqlState::TOO_MANY_CONNECTIONS => Fault::Busy,
+        _ if is_in_the_way(error) => Fault::Timeout,
         _ => Fault::Statement,
     };
     DatabaseError::new(fault, format!("{at}{} {}", told.code().code(), told.message()))
@@ -53,15 +57,40 @@ fn lost(error: &tokio_postgres::Error) -> DatabaseError {
     failed(None, error)
 }
 
-/// Runs statements in one transaction.
+/// Whether others did something to the same things at the same moment: two who grant on one table cannot both have their way.
+fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|told| match *told.code() {
+        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => true,
+        // PostgreSQL has no code for it.
+        SqlState::INTERNAL_ERROR => told.message().starts_with("tuple concurrently "),
+        _ => false,
+    })
+}
+
+/// Runs statements in one transaction; once more, where others were in the way.
 async fn transaction(client: &tokio_postgres::Client, statements: &[SecretString]) -> Result<(), DatabaseError> {
+    for _ in 1..TRIES_MAX {
+        match try_transaction(client, statements).await {
+            Err((_, error)) if is_in_the_way(&error) => {
+                client.batch_execute("ROLLBACK").await.map_err(|error| lost(&error))?;
+            }
+            done => return done.map_err(|(number, error)| failed(number, &error)),
+        }
+    }
+    try_transaction(client, statements).await.map_err(|(number, error)| failed(number, &error))
+}
+
+/// A statement's number, and what was wrong with it.
+type Wrong = (Option<usize>, tokio_postgres::Error);
+
+async fn try_transaction(client: &tokio_postgres::Client, statements: &[SecretString]) -> Result<(), Wrong> {
     let millis = STATEMENT_TIME_MAX.as_millis();
     let begin = format!("BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}");
-    client.batch_execute(&begin).await.map_err(|error| lost(&error))?;
+    client.batch_execute(&begin).await.map_err(|error| (None, error))?;
     for (number, statement) in (1..).zip(statements) {
-        client.batch_execute(statement.expose()).await.map_err(|error| failed(Some(number), &error))?;
+        client.batch_execute(statement.expose()).await.map_err(|error| (Some(number), error))?;
     }
-    client.batch_execute("COMMIT").await.map_err(|error| lost(&error))
+    client.batch_execute("COMMIT").await.map_err(|error| (None, error))
 }
 
 /// A name in quotes. Names of a server's own users may have anything in them.

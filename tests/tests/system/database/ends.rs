@@ -9,16 +9,24 @@ use coffer_client::proto::{
 };
 use coffer_tests::{issuer::Pod, postgres::Postgres, process::Process};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Duration, Instant, sleep},
+};
 
-use super::{DEADLINE, Databases, KEEPER, PATH, Target, issue, on_every_kind, reason};
+use super::{DEADLINE, Databases, KEEPER, PATH, Target, User, issue, on_every_kind, reason};
 use crate::{
     api_server::Watched,
     vault::{ADMIN, PASSWORD, Vault},
 };
 
+/// Pods that ask at once, and how often each.
+const ASKERS: usize = 8;
+const ROUNDS: usize = 10;
+
 on_every_kind! {
     a_pod_gets_a_user_of_its_own_over_tls_that_can_do_what_its_role_says_and_ends_when_revoked,
+    many_who_ask_at_once_get_a_user_each_and_all_of_them_end,
     a_user_lasts_as_long_as_its_lease_which_can_be_renewed_up_to_its_end,
     with_an_operator_or_at_an_admin_s_word_users_end_and_a_mount_goes_only_without_leases,
     when_a_pod_ends_its_users_end_also_where_that_happened_while_the_vault_was_down,
@@ -82,6 +90,33 @@ async fn what_a_user_made_in_postgresql_is_the_vault_s_when_it_ends() -> Result<
     pod.leases().revoke_lease(RevokeLeaseRequest { id: user.lease.id.clone() }).await?;
     let owner = databases.target.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'made'")?;
     ensure!(owner == KEEPER, "what it made is not lost: {owner}");
+    Ok(())
+}
+
+async fn many_who_ask_at_once_get_a_user_each_and_all_of_them_end<T: Target>() -> Result<()> {
+    let databases = Databases::<T>::new().await?;
+    let mut askers = JoinSet::new();
+    for _ in 0..ASKERS {
+        let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+        askers.spawn(async move {
+            let mut users = Vec::new();
+            for _ in 0..ROUNDS {
+                let user = User::of(&issue(&pod, 0).await?)?;
+                pod.leases().revoke_lease(RevokeLeaseRequest { id: user.lease.id.clone() }).await?;
+                users.push(user);
+            }
+            anyhow::Ok(users)
+        });
+    }
+    let mut names = BTreeSet::new();
+    while let Some(users) = askers.join_next().await {
+        for user in users?? {
+            databases.vault.server.canaries().add("a database password", &user.password);
+            names.insert(user.name);
+        }
+    }
+    ensure!(names.len() == ASKERS * ROUNDS, "{names:?}");
+    ensure!(databases.users()?.is_empty() && databases.leases().await?.is_empty());
     Ok(())
 }
 
