@@ -1,6 +1,12 @@
 //! The database away, the vault killed: nobody keeps a user without a lease, and no lease's user is lost.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_client::proto::{
@@ -75,8 +81,10 @@ async fn after_every_kill_the_users_in_the_database_are_those_of_live_leases<T: 
     let mut kept: Vec<User> = Vec::new();
     for kill in 0..kills {
         let mut callers = JoinSet::new();
+        let load = Arc::new(AtomicUsize::new(0));
         for _ in 0..4 {
             let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+            let load = Arc::clone(&load);
             callers.spawn(async move {
                 let mut users = Vec::new();
                 // Until the vault is gone.
@@ -87,12 +95,18 @@ async fn after_every_kill_the_users_in_the_database_are_those_of_live_leases<T: 
                         users.push((user, revoked.is_ok()));
                     } else {
                         users.push((user, false));
+                        load.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 anyhow::Ok(users)
             });
         }
-        let moment = Duration::from_millis(150 + 37 * u64::try_from(kill % 16)?);
+        let end = Instant::now() + DEADLINE;
+        while load.load(Ordering::Relaxed) == 0 {
+            ensure!(Instant::now() < end, "there is no load");
+            sleep(Duration::from_millis(5)).await;
+        }
+        let moment = Duration::from_millis(37 * u64::try_from(kill % 16)?);
         sleep(moment).await;
         databases.vault.server.kill()?;
         let mut revoked = BTreeSet::new();
