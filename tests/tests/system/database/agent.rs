@@ -109,7 +109,7 @@ async fn whoever_reads_the_agent_s_files_has_a_user_that_works_at_every_moment()
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn a_rotation_reaches_the_agent_s_files_before_the_user_before_ends_and_no_query_fails() -> Result<()> {
-    let databases = Databases::with_static_users().await?;
+    let databases = Databases::<Postgres>::with_static_users().await?;
     databases.put_static(DatabaseStaticRole { grace_seconds: 3_600, ..two_users() }).await?;
     databases.static_role_is(|role| role.version == 1).await?;
     let Pods { files, agent, .. } = &sidecar(&databases, CREDENTIAL)?;

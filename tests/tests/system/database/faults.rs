@@ -35,6 +35,7 @@ on_every_kind! {
     while_the_database_has_no_connection_left_it_is_asked_again_and_nothing_is_lost,
     after_every_kill_the_users_in_the_database_are_those_of_live_leases,
     the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever_the_vault_is_killed,
+    users_that_no_lease_knows_are_found_and_ended_when_somebody_says_so,
 }
 
 async fn while_the_database_is_away_nobody_gets_a_user_and_who_is_to_end_does_when_it_is_back<T: Target>() -> Result<()> {
@@ -168,16 +169,15 @@ async fn the_vault_s_own_password_is_made_anew_and_known_to_nobody_else_whenever
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn users_that_no_lease_knows_are_found_and_ended_when_somebody_says_so() -> Result<()> {
-    let databases = Databases::<Postgres>::new().await?;
+async fn users_that_no_lease_knows_are_found_and_ended_when_somebody_says_so<T: Target>() -> Result<()> {
+    let databases = Databases::<T>::new().await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
     let user = databases.issue(&pod).await?;
     // As after a restored snapshot: made by this vault, and in none of its leases. And one of another vault's.
     let (of_vault, _) = user.name.split_at(11);
     let (lost, foreign) = (format!("{of_vault}lost_0"), "cf00000000_app_0".to_owned());
-    databases.target.sql(&format!("CREATE ROLE {lost} LOGIN; CREATE ROLE {foreign} LOGIN"))?;
+    databases.target.add(&lost)?;
+    databases.target.add(&foreign)?;
     let admin = databases.vault.operator(ADMIN).await?;
     let sweep = async |dry_run| {
         let request = SweepConnectionRequest { path: "database/config/main".into(), dry_run };

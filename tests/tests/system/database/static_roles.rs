@@ -15,7 +15,7 @@ use coffer_tests::{issuer::Pod, postgres::Postgres};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
-use super::{DEADLINE, Databases, KEEPER, reason};
+use super::{DEADLINE, Databases, KEEPER, Target, on_every_kind, reason};
 use crate::{
     api_server::Watched,
     vault::{ADMIN, OFFICER},
@@ -32,17 +32,15 @@ struct Given {
     version: u64,
 }
 
-impl Databases {
+impl<T: Target> Databases<T> {
     /// With two users of the database that a person made.
     pub(super) async fn with_static_users() -> Result<Self> {
         Self::new().await?.made_static_users("k8s:test/shop/api").await
     }
 
     async fn made_static_users(self, reader: &str) -> Result<Self> {
-        self.target.sql(
-            "CREATE ROLE reports_a LOGIN PASSWORD 'a person knows this'; CREATE ROLE reports_b LOGIN PASSWORD 'and this';
-             GRANT SELECT ON orders TO reports_a, reports_b",
-        )?;
+        self.target.add_reader("reports_a", "a-person-knows-this")?;
+        self.target.add_reader("reports_b", "and-this")?;
         let request = CreateGrantRequest {
             actions: vec!["read".into()],
             path: CREDENTIAL.into(),
@@ -94,7 +92,7 @@ impl Databases {
     }
 
     fn lets_in(&self, given: &Given) -> Result<bool> {
-        Ok(self.target.sql_as(&given.user, &given.password, "SELECT count(*) FROM orders")?.status.success())
+        self.target.works(&given.user, &given.password)
     }
 }
 
@@ -107,14 +105,16 @@ async fn acknowledge(client: &Client, version: u64) -> Result<(), Status> {
     client.leases().acknowledge_credential(request).await.map(drop)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: tests/run"]
-async fn the_user_before_lives_until_everybody_who_had_it_has_acknowledged_the_next() -> Result<()> {
-    let databases = Databases::with_static_users().await?;
+on_every_kind! {
+    the_user_before_lives_until_everybody_who_had_it_has_acknowledged_the_next,
+}
+
+async fn the_user_before_lives_until_everybody_who_had_it_has_acknowledged_the_next<T: Target>() -> Result<()> {
+    let databases = Databases::<T>::with_static_users().await?;
     databases.put_static(two_users()).await?;
     let first = databases.static_role_is(|role| role.version == 1).await?;
     ensure!(first.user == "reports_a" && first.previous_user.is_empty(), "{first:?}");
-    let person = Given { user: "reports_a".into(), password: "a person knows this".into(), version: 0 };
+    let person = Given { user: "reports_a".into(), password: "a-person-knows-this".into(), version: 0 };
     ensure!(!databases.lets_in(&person)?, "a person knew that one");
 
     let (one, two) =
@@ -152,7 +152,7 @@ async fn the_user_before_lives_until_everybody_who_had_it_has_acknowledged_the_n
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn who_does_not_acknowledge_is_waited_for_until_the_grace_is_over_and_no_longer() -> Result<()> {
-    let mut databases = Databases::with_static_users().await?;
+    let mut databases = Databases::<Postgres>::with_static_users().await?;
     let pod = Pod::new("shop", "api")?;
     databases.put_static(DatabaseStaticRole { grace_seconds: 3_600, ..two_users() }).await?;
     databases.static_role_is(|role| role.version == 1).await?;
@@ -204,7 +204,7 @@ async fn a_pod_that_is_gone_is_not_waited_for() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn whenever_the_vault_is_killed_in_a_rotation_what_it_gives_out_lets_in() -> Result<()> {
-    let mut databases = Databases::with_static_users().await?;
+    let mut databases = Databases::<Postgres>::with_static_users().await?;
     for users in [vec!["reports_a".to_owned()], two_users().users] {
         databases.put_static(DatabaseStaticRole { users, ..two_users() }).await?;
         let mut version = databases.static_role_is(|role| !role.user.is_empty()).await?.version;
@@ -229,7 +229,7 @@ async fn whenever_the_vault_is_killed_in_a_rotation_what_it_gives_out_lets_in() 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn a_database_that_is_away_keeps_the_credential_as_it_is_and_is_tried_again() -> Result<()> {
-    let mut databases = Databases::with_static_users().await?;
+    let mut databases = Databases::<Postgres>::with_static_users().await?;
     databases.put_static(two_users()).await?;
     databases.static_role_is(|role| role.version == 1).await?;
     let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
@@ -249,7 +249,7 @@ async fn a_database_that_is_away_keeps_the_credential_as_it_is_and_is_tried_agai
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn what_cannot_be_a_static_role_is_refused_and_what_a_role_needs_stays() -> Result<()> {
-    let databases = Databases::with_static_users().await?;
+    let databases = Databases::<Postgres>::with_static_users().await?;
     let refused = async |users: &[&str]| {
         let users = users.iter().map(|&user| user.to_owned()).collect();
         reason(databases.put_static(DatabaseStaticRole { users, ..two_users() }).await)
@@ -287,7 +287,7 @@ async fn what_cannot_be_a_static_role_is_refused_and_what_a_role_needs_stays() -
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run"]
 async fn nobody_is_told_of_a_static_credential_who_may_not_read_it() -> Result<()> {
-    let databases = Databases::with_static_users().await?;
+    let databases = Databases::<Postgres>::with_static_users().await?;
     databases.put_static(two_users()).await?;
     databases.static_role_is(|role| role.version == 1).await?;
     let stranger = databases.vault.workload(&Pod::new("other", "api")?).await?;

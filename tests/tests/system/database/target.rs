@@ -43,6 +43,10 @@ pub(super) trait Target: Sized + Send + Sync {
     /// How its users are made: with statements of which the last does not work, or without it.
     fn creation(is_broken: bool) -> Vec<String>;
 
+    /// Adds a user, as somebody else would.
+    fn add(&self, user: &str) -> Result<()>;
+    /// Adds a user who may count the orders.
+    fn add_reader(&self, user: &str, password: &str) -> Result<()>;
     /// The users that the vault made and that are there.
     fn users(&self) -> Result<BTreeSet<String>>;
     /// Sessions of users whom the vault made and who are gone, or can log in no more.

@@ -49,6 +49,15 @@ impl Target for MariaDb {
         ]
     }
 
+    fn add(&self, user: &str) -> Result<()> {
+        self.sql(&format!("CREATE USER {user}")).map(drop)
+    }
+
+    fn add_reader(&self, user: &str, password: &str) -> Result<()> {
+        let grant = format!("GRANT SELECT ON shop.orders TO {user}");
+        self.sql(&format!("CREATE USER {user} IDENTIFIED BY '{password}'; {grant}")).map(drop)
+    }
+
     fn users(&self) -> Result<BTreeSet<String>> {
         let users = self.sql(&format!("SELECT User FROM mysql.user WHERE User LIKE '{USERS}%'"))?;
         Ok(users.lines().map(str::to_owned).collect())

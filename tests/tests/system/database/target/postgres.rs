@@ -51,6 +51,14 @@ impl Target for Postgres {
         ]
     }
 
+    fn add(&self, user: &str) -> Result<()> {
+        self.sql(&format!("CREATE ROLE {user} LOGIN")).map(drop)
+    }
+
+    fn add_reader(&self, user: &str, password: &str) -> Result<()> {
+        self.sql(&format!("CREATE ROLE {user} LOGIN PASSWORD '{password}'; GRANT SELECT ON orders TO {user}")).map(drop)
+    }
+
     fn users(&self) -> Result<BTreeSet<String>> {
         let users = self.sql(&format!("SELECT rolname FROM pg_roles WHERE starts_with(rolname, '{USERS}')"))?;
         Ok(users.lines().map(str::to_owned).collect())

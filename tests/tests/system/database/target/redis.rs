@@ -46,6 +46,14 @@ impl Target for Redis {
         vec!["~shop:* +blpop".into(), format!("+@{more}")]
     }
 
+    fn add(&self, user: &str) -> Result<()> {
+        self.ask(&["ACL", "SETUSER", user, "on"]).map(drop)
+    }
+
+    fn add_reader(&self, user: &str, password: &str) -> Result<()> {
+        self.ask(&["ACL", "SETUSER", user, "on", &format!(">{password}"), "~shop:*", "+@read"]).map(drop)
+    }
+
     fn users(&self) -> Result<BTreeSet<String>> {
         let users = self.ask(&["ACL", "USERS"])?;
         Ok(users.lines().filter(|name| name.starts_with(USERS)).map(str::to_owned).collect())
