@@ -25,7 +25,7 @@ fn every_command_for_who_comes_from_vault_is_there_with_its_options() -> Result<
         for command in commands(line) {
             let words: Vec<_> = command.split(' ').collect();
             let (program, words) = words.split_first().context("a command has a name")?;
-            let is_name = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
+            let is_name = |word: &&&str| !word.starts_with('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             // What grants is written before the path.
             let name: Vec<_> = words.iter().take_while(is_name).filter(|word| **word != "read").collect();
             let options = words.iter().take_while(|word| **word != "--").filter(|word| word.starts_with("--"));
