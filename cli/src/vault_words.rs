@@ -55,7 +55,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("write database/roles", "coffer database role put NAME", "coffer database role check tries it"),
     known("read database/creds", "coffer issue database/creds/ROLE", ""),
     known("write kubernetes/creds", "coffer issue kubernetes/creds/ROLE", "the role says in which namespace"),
-    known("write kubernetes/roles", "coffer kubernetes role put NAME --cluster NAME --namespace NAME", ""),
+    known("write kubernetes/roles", "coffer kubernetes role put NAME", ""),
     known("read", "coffer kv get PATH", "credentials: coffer issue PATH"),
     known("write", "coffer kv put PATH FIELD=value", "settings have commands of their own: coffer --help"),
     known("list", "coffer kv list PATH", ""),
