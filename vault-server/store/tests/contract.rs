@@ -74,6 +74,7 @@ macro_rules! contract {
                 changes_are_resumed_after_a_revision,
                 what_changes_nothing_is_not_told,
                 a_reader_from_the_future_is_told_to_begin_anew,
+                a_feed_can_begin_at_whatever_revision_is_seen,
                 a_slow_reader_misses_nothing_without_being_told,
                 a_reader_that_begins_too_far_back_is_told,
             },

@@ -159,13 +159,16 @@ impl Committer {
             Err(error) => return Err(Broken::by(&error)),
         }
         writes.iter().for_each(|(key, write)| self.known.written(key, write));
-        self.shared.newest_mut().add(writes, revision);
+        let mut newest = self.shared.newest_mut();
+        newest.add(writes, revision);
+        // Under the lock: whatever revision is seen, the feed knows it.
+        self.shared.hub.publish(changes);
+        drop(newest);
         let after = journal.bytes();
         drop(journal);
         if before == 0 || (before < MERGE_BYTES && after >= MERGE_BYTES) {
             self.merger.thread().unpark();
         }
-        self.shared.hub.publish(changes);
         Ok(())
     }
 

@@ -52,6 +52,26 @@ pub(crate) async fn a_reader_from_the_future_is_told_to_begin_anew(fixture: &Fix
     assert!(matches!(fixture.store.changes(future).await, Err(StoreError::Compacted)));
 }
 
+pub(crate) async fn a_feed_can_begin_at_whatever_revision_is_seen(fixture: &Fixture) {
+    let writer = async {
+        for number in 0..300 {
+            fixture.put("k", &number.to_string()).await;
+        }
+    };
+    let reader = async {
+        loop {
+            let seen = fixture.store.revision().await.unwrap();
+            let begun = fixture.store.changes(seen).await;
+            assert!(begun.is_ok(), "{seen:?}: {:?}", begun.err());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = writer => {}
+        () = reader => {}
+    }
+}
+
 pub(crate) async fn a_slow_reader_misses_nothing_without_being_told(fixture: &Fixture) {
     let mut feed = fixture.store.changes(fixture.store.revision().await.unwrap()).await.unwrap();
     let mut expected = Vec::new();
