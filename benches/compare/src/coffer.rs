@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result};
 use coffer_client::{
     Client, Identity, Options,
     proto::{
-        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateMountRequest, CreateOperatorRequest,
-        CreateTransitKeyRequest, EncryptItem, EncryptRequest, GetSecretRequest, InitRequest, KeySource, ListSecretsRequest,
-        LoginWorkloadRequest, PodCheck, PutSecretRequest, UnsealRequest, key_source::Source,
+        ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateIssuerRequest, CreateMountRequest,
+        CreateOperatorRequest, CreateTransitKeyRequest, EncryptItem, EncryptRequest, GetSecretRequest, InitRequest,
+        IssueCertificateRequest, KeySource, ListSecretsRequest, LoginWorkloadRequest, PkiRole, PodCheck, PutPkiRoleRequest,
+        PutSecretRequest, UnsealRequest, key_source::Source,
     },
 };
 use coffer_secret::SecretString;
@@ -89,6 +90,7 @@ impl Coffer {
         };
         officer.grants().create_grant(request).await?;
         make_key(&admin, &officer).await?;
+        make_ca(&admin, &officer).await?;
         // A session without a pod check lasts ten minutes: long enough for a run.
         let identity = Identity::generate()?;
         let workload = client(server.url()?, Some(&server.ca()), identity.clone())?;
@@ -125,6 +127,14 @@ impl Coffer {
         }
     }
 
+    fn certificates(&self, role: &'static str) -> Requests {
+        let grpc = self.grpc("PkiService/IssueCertificate");
+        Arc::new(move |number| {
+            let (path, names) = (format!("pki/issue/{role}"), vec![format!("host-{number}.bench.test")]);
+            grpc(&IssueCertificateRequest { path, names, ..IssueCertificateRequest::default() }.encode_to_vec())
+        })
+    }
+
     fn put(&self, folder: &'static str, keys: u64) -> Requests {
         let grpc = self.grpc("KvService/PutSecret");
         Arc::new(move |number| {
@@ -133,6 +143,35 @@ impl Coffer {
             grpc(&PutSecretRequest { path, fields, ..PutSecretRequest::default() }.encode_to_vec())
         })
     }
+}
+
+/// Makes a CA, and roles of which the workload may have certificates.
+async fn make_ca(admin: &Client, officer: &Client) -> Result<()> {
+    let mount = CreateMountRequest { name: "pki".into(), engine: "pki".into(), ..CreateMountRequest::default() };
+    admin.mounts().create_mount(mount).await?;
+    let issuer = CreateIssuerRequest {
+        path: "pki/issuers/bench".into(),
+        common_name: "bench".into(),
+        key_type: "p256".into(),
+        ttl_seconds: 365 * 24 * 3_600,
+        ..CreateIssuerRequest::default()
+    };
+    admin.pki().create_issuer(issuer).await?;
+    for (name, no_store) in [("stored", false), ("unstored", true)] {
+        let allowed_hosts = vec!["**.bench.test".into()];
+        let role = PkiRole { issuer: "bench".into(), allowed_hosts, no_store, ttl_seconds: 3_600, ..PkiRole::default() };
+        let path = format!("pki/roles/{name}");
+        admin.pki().put_pki_role(PutPkiRoleRequest { path, role: Some(role), etag: String::new() }).await?;
+        let (namespace, account) = JWT_ACCOUNT;
+        let grant = CreateGrantRequest {
+            actions: vec!["read".to_owned()],
+            path: format!("pki/issue/{name}"),
+            principal: format!("k8s:bench/{namespace}/{account}"),
+            idempotency_key: String::new(),
+        };
+        officer.grants().create_grant(grant).await?;
+    }
+    Ok(())
 }
 
 /// Makes a key that the workload may encrypt with.
@@ -191,6 +230,8 @@ impl Side for Coffer {
                 };
                 (Arc::new(list), count)
             }
+            Work::Pki => (self.certificates("stored"), 1),
+            Work::PkiUnstored => (self.certificates("unstored"), 1),
             Work::Transit => {
                 let grpc = self.grpc("TransitService/Encrypt");
                 let encrypt = move |number| {

@@ -79,8 +79,17 @@ impl OpenBao {
         self.bao(
             &["policy", "write", "bench", "-"],
             "path \"secret/*\" { capabilities = [\"create\", \"update\", \"read\", \"list\"] }\n\
-             path \"transit/encrypt/bench\" { capabilities = [\"update\"] }",
+             path \"transit/encrypt/bench\" { capabilities = [\"update\"] }\n\
+             path \"pki/issue/*\" { capabilities = [\"update\"] }",
         )?;
+        self.bao(&["secrets", "enable", "-max-lease-ttl=8760h", "pki"], "")?;
+        let ca = ["common_name=bench", "key_type=ec", "key_bits=256", "ttl=8760h"];
+        self.bao(&[["write", "pki/root/generate/internal"].as_slice(), &ca].concat(), "")?;
+        for (name, no_store) in [("stored", "no_store=false"), ("unstored", "no_store=true")] {
+            let hosts = ["allowed_domains=bench.test", "allow_subdomains=true", "max_ttl=1h"];
+            let role = ["key_type=ec", "key_bits=256", no_store];
+            self.bao(&[["write", &format!("pki/roles/{name}")].as_slice(), &hosts, &role].concat(), "")?;
+        }
         self.bao(&["secrets", "enable", "transit"], "")?;
         self.bao(&["write", "-force", "transit/keys/bench"], "")?;
         self.bao(&["auth", "enable", "jwt"], "")?;
@@ -116,6 +125,14 @@ impl OpenBao {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    fn certificates(&self, role: &'static str) -> Requests {
+        let (address, token) = (self.address, self.token.clone());
+        Arc::new(move |number| {
+            let body = json!({"common_name": format!("host-{number}.bench.test")}).to_string();
+            http(address, "POST", &format!("pki/issue/{role}"), &token, body)
+        })
+    }
+
     fn put(&self, folder: &'static str, keys: u64) -> Requests {
         let (address, token) = (self.address, self.token.clone());
         Arc::new(move |number| {
@@ -148,6 +165,8 @@ impl Side for OpenBao {
                 Arc::new(move |_| http(address, "POST", "auth/jwt/login", "", body.clone()))
             }
             Work::List => Arc::new(move |_| http(address, "LIST", "secret/metadata/list", &token, String::new())),
+            Work::Pki => self.certificates("stored"),
+            Work::PkiUnstored => self.certificates("unstored"),
             Work::Transit => Arc::new(move |number| {
                 let body = json!({"plaintext": STANDARD.encode(value(number))}).to_string();
                 http(address, "POST", "transit/encrypt/bench", &token, body)

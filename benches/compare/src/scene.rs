@@ -33,6 +33,10 @@ pub(crate) enum Work {
     List,
     /// Values of 1 KiB are encrypted with a key that stays in the server.
     Transit,
+    /// Certificates with keys of P-256 are made, and kept in the server's lists.
+    Pki,
+    /// Such certificates are made, and nothing is kept of them.
+    PkiUnstored,
 }
 
 /// What both servers hold.
