@@ -32,7 +32,20 @@ use crate::{
     app::App,
     exit::Exit,
     failure::{Failure, Result},
+    output::Table,
 };
+
+/// Shows a list of names, or what is said where there are none.
+///
+/// # Errors
+/// Where they cannot be written.
+fn show_names(app: &App, names: &[String], none: &'static str) -> Result<()> {
+    app.out.long(&names, |view| {
+        let mut table = Table::new(&["NAME"]);
+        names.iter().for_each(|name| table.row([name.clone()]));
+        table.render(view, none)
+    })
+}
 
 /// Asks before something that cannot be taken back.
 ///

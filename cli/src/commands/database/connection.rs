@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::InMount;
 use crate::{
     app::{App, Vault, answer},
-    commands::confirm,
+    commands::{confirm, show_names},
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
@@ -254,11 +254,7 @@ impl List {
         let attempt = vault.attempt("list connections").at("list", &path);
         let names = answer(&attempt, vault.client.databases().list_connections(ListConnectionsRequest { path }).await)?;
         let names = names.into_inner().names;
-        app.out.long(&names, |view| {
-            let mut table = Table::new(&["NAME"]);
-            names.iter().for_each(|name| table.row([name.clone()]));
-            table.render(view, "No connections.")
-        })?;
+        show_names(app, &names, "No connections.")?;
         Ok(Exit::Done)
     }
 }

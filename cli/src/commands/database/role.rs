@@ -11,11 +11,12 @@ use serde::Serialize;
 use super::{InMount, parse_ttl};
 use crate::{
     app::{App, Vault, answer},
+    commands::show_names,
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::Result,
     input::{Source, TEXT_BYTES_MAX},
-    output::{Table, age, pairs, rfc3339},
+    output::{age, pairs, rfc3339},
 };
 
 /// Manage how users of databases are made
@@ -185,11 +186,7 @@ impl List {
         let vault = app.vault()?;
         let attempt = vault.attempt("list roles").at("list", &path);
         let names = answer(&attempt, vault.client.databases().list_roles(ListRolesRequest { path }).await)?.into_inner().names;
-        app.out.long(&names, |view| {
-            let mut table = Table::new(&["NAME"]);
-            names.iter().for_each(|name| table.row([name.clone()]));
-            table.render(view, "No roles.")
-        })?;
+        show_names(app, &names, "No roles.")?;
         Ok(Exit::Done)
     }
 }

@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::{InMount, parse_ttl};
 use crate::{
     app::{App, Vault, answer},
-    commands::confirm,
+    commands::{confirm, show_names},
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::Result,
-    output::{Table, age, pairs, rfc3339},
+    output::{age, pairs, rfc3339},
 };
 
 /// Manage users that a database has already, and whose passwords the vault changes
@@ -203,11 +203,7 @@ impl List {
         let attempt = vault.attempt("list static roles").at("list", &path);
         let names = answer(&attempt, vault.client.databases().list_static_roles(ListStaticRolesRequest { path }).await)?;
         let names = names.into_inner().names;
-        app.out.long(&names, |view| {
-            let mut table = Table::new(&["NAME"]);
-            names.iter().for_each(|name| table.row([name.clone()]));
-            table.render(view, "No static roles.")
-        })?;
+        show_names(app, &names, "No static roles.")?;
         Ok(Exit::Done)
     }
 }

@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use crate::{
     app::{App, Vault, answer},
-    commands::database::parse_ttl,
+    commands::{database::parse_ttl, show_names},
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::Result,
-    output::{Table, age, pairs, rfc3339},
+    output::{age, pairs, rfc3339},
 };
 
 /// Manage whose tokens are made
@@ -285,11 +285,7 @@ impl List {
         let attempt = vault.attempt("list roles").at("list", &path);
         let request = ListKubernetesRolesRequest { path };
         let names = answer(&attempt, vault.client.kubernetes().list_kubernetes_roles(request).await)?.into_inner().names;
-        app.out.long(&names, |view| {
-            let mut table = Table::new(&["NAME"]);
-            names.iter().for_each(|name| table.row([name.clone()]));
-            table.render(view, "No roles.")
-        })?;
+        show_names(app, &names, "No roles.")?;
         Ok(Exit::Done)
     }
 }

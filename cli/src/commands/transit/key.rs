@@ -10,7 +10,7 @@ use serde_json::json;
 use super::KeyName;
 use crate::{
     app::{App, Vault, answer},
-    commands::confirm,
+    commands::{confirm, show_names},
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
@@ -234,11 +234,7 @@ impl List {
         let attempt = vault.attempt("list keys").at("list", &path);
         let names = answer(&attempt, vault.client.transit().list_transit_keys(ListTransitKeysRequest { path }).await)?;
         let names = names.into_inner().names;
-        app.out.long(&names, |view| {
-            let mut table = Table::new(&["NAME"]);
-            names.iter().for_each(|name| table.row([name.clone()]));
-            table.render(view, "No keys.")
-        })?;
+        show_names(app, &names, "No keys.")?;
         Ok(Exit::Done)
     }
 }
