@@ -14,6 +14,7 @@ mod lease;
 mod mount;
 mod operator;
 mod pki;
+mod place;
 mod policy;
 mod session;
 mod snapshot;

@@ -1,7 +1,7 @@
 //! `KubernetesService`.
 
 use async_trait::async_trait;
-use coffer_core::{id::ClusterId, path::Path, principal::Name, reason::Reason};
+use coffer_core::{id::ClusterId, path::Path};
 use coffer_proto::v1::{
     CheckKubernetesRoleRequest, CheckKubernetesRoleResponse, DeleteKubernetesRoleRequest, DeleteKubernetesRoleResponse,
     GetKubernetesRoleRequest, GetKubernetesRoleResponse, KubernetesRole, KubernetesRule, ListKubernetesRolesRequest,
@@ -13,7 +13,11 @@ use coffer_vault::{
     kubernetes::{KubernetesRole as Role, RoleAccount, RoleRule},
 };
 
-use super::{convert, service};
+use super::{
+    convert,
+    place::{Place, whole},
+    service,
+};
 use crate::{
     pipeline::{Call, Operation},
     rpc::{self, Rpc},
@@ -29,25 +33,6 @@ service! { KubernetesService:
 
 /// The directory of a mount.
 const ROLES: &str = "roles";
-
-/// A path `MOUNT/roles/NAME`.
-struct Place {
-    path: Path,
-    name: Name,
-}
-
-impl Place {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let path: Path = text.parse()?;
-        let mut below = path.below_mount();
-        let name = match (below.next(), below.next(), below.next()) {
-            (Some(ROLES), Some(name), None) => convert::name(name)?,
-            _ => return Err(Failure::new(Reason::PathInvalid, "the path is MOUNT/roles/NAME")),
-        };
-        drop(below);
-        Ok(Self { path, name })
-    }
-}
 
 /// Whose tokens a role makes: exactly one of four is said.
 fn account(given: &KubernetesRole) -> Result<RoleAccount, Failure> {
@@ -85,7 +70,7 @@ impl Operation for Put {
     const RPC: Rpc = rpc::PUT_KUBERNETES_ROLE;
 
     fn parse(request: PutKubernetesRoleRequest) -> Result<Self, Failure> {
-        let place = Place::parse(&request.path)?;
+        let place = Place::parse(&request.path, ROLES)?;
         let given = request.role.ok_or_else(|| Failure::invalid("the role is missing"))?;
         let role = Role {
             // The vault knows it by the name.
@@ -144,7 +129,7 @@ impl Operation for Get {
     const RPC: Rpc = rpc::GET_KUBERNETES_ROLE;
 
     fn parse(request: GetKubernetesRoleRequest) -> Result<Self, Failure> {
-        Place::parse(&request.path).map(Self)
+        Place::parse(&request.path, ROLES).map(Self)
     }
 
     fn path(&self) -> Option<&Path> {
@@ -166,11 +151,7 @@ impl Operation for List {
     const RPC: Rpc = rpc::LIST_KUBERNETES_ROLES;
 
     fn parse(request: ListKubernetesRolesRequest) -> Result<Self, Failure> {
-        let path: Path = request.path.parse()?;
-        if !path.below_mount().eq([ROLES]) {
-            return Err(Failure::new(Reason::PathInvalid, "the path is MOUNT/roles"));
-        }
-        Ok(Self(path))
+        whole(&request.path, ROLES).map(Self)
     }
 
     fn path(&self) -> Option<&Path> {
@@ -191,7 +172,7 @@ impl Operation for Delete {
     const RPC: Rpc = rpc::DELETE_KUBERNETES_ROLE;
 
     fn parse(request: DeleteKubernetesRoleRequest) -> Result<Self, Failure> {
-        Place::parse(&request.path).map(Self)
+        Place::parse(&request.path, ROLES).map(Self)
     }
 
     fn path(&self) -> Option<&Path> {
@@ -213,7 +194,7 @@ impl Operation for Check {
     const RPC: Rpc = rpc::CHECK_KUBERNETES_ROLE;
 
     fn parse(request: CheckKubernetesRoleRequest) -> Result<Self, Failure> {
-        Place::parse(&request.path).map(Self)
+        Place::parse(&request.path, ROLES).map(Self)
     }
 
     fn path(&self) -> Option<&Path> {
