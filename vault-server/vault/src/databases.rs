@@ -96,8 +96,13 @@ impl DatabasePath {
     }
 }
 
+/// The name of a connection, as a role or a lease has it.
+pub(crate) fn connection_name(stored: &str) -> Result<Name, Failure> {
+    stored.parse().map_err(|_| Failure::internal("a connection's name is not one"))
+}
+
 impl Unsealed {
-    fn databases(&self, path: &DatabasePath) -> Result<(Databases, MountId), Failure> {
+    pub(crate) fn databases(&self, path: &DatabasePath) -> Result<(Databases, MountId), Failure> {
         let mount = self.mount_of(&path.path, Engine::Database)?;
         Ok((Databases::new(self.tenant.id, mount), mount))
     }
@@ -300,7 +305,7 @@ impl Unsealed {
         let (databases, mount) = self.databases(path)?;
         let name = path.name()?;
         let role = databases.role(&self.barrier, name).await?.ok_or(DatabaseEngineError::NotFound)?.record.settings;
-        let connection: Name = role.connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))?;
+        let connection = connection_name(&role.connection)?;
         let database = self.database(mount, &connection).await?;
         let no_random = |_| Failure::internal("no random numbers");
         let user = user_name(&self.barrier.vault_id(), name, database.kind().user_bytes_max()).map_err(no_random)?;

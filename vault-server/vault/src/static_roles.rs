@@ -68,17 +68,12 @@ pub struct StaticRoleInfo {
 }
 
 impl Unsealed {
-    fn static_mount(&self, path: &Path) -> Result<(Databases, MountId), Failure> {
-        let mount = self.mount_of(path, Engine::Database)?;
-        Ok((Databases::new(self.tenant.id, mount), mount))
-    }
-
     /// Tries whether the database has a role's users.
     ///
     /// # Errors
     /// Fails where it has not, or cannot be asked.
     pub async fn try_static_role(&self, path: &DatabasePath, settings: &StaticRoleSettings) -> Result<(), Failure> {
-        let (_, mount) = self.static_mount(&path.path)?;
+        let (_, mount) = self.databases(path)?;
         let connection: Name = settings.connection.parse().map_err(|_| DatabaseEngineError::NoConnection)?;
         let database = self.database(mount, &connection).await?;
         for user in &settings.users {
@@ -100,7 +95,7 @@ impl Unsealed {
         path: &DatabasePath,
         settings: StaticRoleSettings,
     ) -> Result<Planned<()>, Failure> {
-        let (databases, mount) = self.static_mount(&path.path)?;
+        let (databases, mount) = self.databases(path)?;
         let name = path.name()?.clone();
         let planned = databases.put_static_role(&self.barrier, &name, settings, self.now()).await?;
         let vault = Arc::clone(self);
@@ -114,7 +109,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is none of this name.
     pub async fn static_role(&self, path: &DatabasePath) -> Result<StaticRoleInfo, Failure> {
-        let (databases, mount) = self.static_mount(&path.path)?;
+        let (databases, mount) = self.databases(path)?;
         let name = path.name()?.clone();
         let found = databases.static_role(&self.barrier, &name).await?.ok_or(DatabaseEngineError::NotFound)?.record;
         let (waiting_for, error) = self.static_turns.of((mount, name), |turns| {
@@ -139,7 +134,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is no such mount.
     pub async fn static_roles(&self, path: &DatabasePath) -> Result<Vec<String>, Failure> {
-        Ok(self.static_mount(&path.path)?.0.static_roles(&self.barrier).await?)
+        Ok(self.databases(path)?.0.static_roles(&self.barrier).await?)
     }
 
     /// Plans that a static role goes. Its users stay, with the passwords that they have.
@@ -147,7 +142,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is none of this name.
     pub async fn delete_static_role(self: &Arc<Self>, path: &DatabasePath) -> Result<Planned<()>, Failure> {
-        let (databases, mount) = self.static_mount(&path.path)?;
+        let (databases, mount) = self.databases(path)?;
         let name = path.name()?.clone();
         let mut planned = Planned::from(databases.delete_static_role(&self.barrier, &name).await?);
         let vault = Arc::clone(self);
@@ -160,7 +155,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where the database does not do it, or the credential before is good still and is not to end at once.
     pub async fn rotate_static_role(&self, path: &DatabasePath, at_once: bool) -> Result<u64, Failure> {
-        let (_, mount) = self.static_mount(&path.path)?;
+        let (_, mount) = self.databases(path)?;
         self.static_turn(&(mount, path.name()?.clone()), Turn::Rotate { at_once }).await.map_err(|trouble| trouble.told())
     }
 

@@ -20,7 +20,7 @@ use super::{
     index::{Index, Place},
     targets::untold,
 };
-use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed};
+use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed, databases::connection_name};
 
 /// A credential that is made outside, and not yet confirmed.
 pub(crate) struct Leased {
@@ -76,7 +76,7 @@ impl Unsealed {
             .role(&self.barrier, &role)
             .await?
             .ok_or_else(|| Failure::new(Reason::NotFound, "there is no role of this name in the mount"))?;
-        let connection: Name = settings.connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))?;
+        let connection = connection_name(&settings.connection)?;
         let database = self.database(mount, &connection).await?;
 
         let no_random = |_| Failure::internal("no random numbers");

@@ -1,17 +1,17 @@
 //! What is done outside: one place that knows every kind of target.
 
-use coffer_core::{clock::Timestamp, principal::Name, reason::Reason};
+use coffer_core::{clock::Timestamp, reason::Reason};
 use coffer_databases::{DatabaseError, Fault};
 
 use super::{LeaseRecord, Target};
-use crate::{Failure, Unsealed};
+use crate::{Failure, Unsealed, databases::connection_name};
 
 impl Unsealed {
     /// Ends a credential where it is good. Well where it is there no more.
     pub(super) async fn end_target(&self, lease: &LeaseRecord) -> Result<(), Failure> {
         match &lease.target {
             Target::Database { connection, user, revocation } => {
-                let connection: Name = connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))?;
+                let connection = connection_name(connection)?;
                 let database = self.database(lease.mount, &connection).await?;
                 database.end_user(revocation, user).await.map_err(|error| told(&error))
             }
@@ -23,7 +23,7 @@ impl Unsealed {
     pub(super) async fn renew_target(&self, lease: &LeaseRecord, expires: Timestamp) -> Result<(), Failure> {
         match &lease.target {
             Target::Database { connection, user, .. } => {
-                let connection: Name = connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))?;
+                let connection = connection_name(connection)?;
                 let database = self.database(lease.mount, &connection).await?;
                 database.renew_user(user, expires.secs()).await.map_err(|error| untold(&error))
             }

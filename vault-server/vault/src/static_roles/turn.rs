@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use coffer_core::{clock::Timestamp, principal::Name, reason::Reason};
+use coffer_core::{clock::Timestamp, reason::Reason};
 use coffer_databases::{DatabaseError, Fault};
 use coffer_engines::database::{DatabaseEngineError, Databases, StaticRoleRecord, Stored, new_password};
 
 use super::{Key, due::RoleTurns};
 use crate::{
     Failure, Record, Unsealed,
+    databases::connection_name,
     leases::{Owner, told, untold},
 };
 
@@ -132,7 +133,7 @@ impl Unsealed {
     async fn give(&self, key: &Key, mut role: Stored<StaticRoleRecord>) -> Result<Stored<StaticRoleRecord>, Trouble> {
         let Some((user, password)) = role.record.next()? else { return Ok(role) };
         let given = async {
-            let database = self.database(key.0, &connection_of(&role.record)?).await?;
+            let database = self.database(key.0, &connection_name(&role.record.settings.connection)?).await?;
             database.set_password(user, &password).await.map_err(Trouble::Database)
         };
         match given.await {
@@ -153,7 +154,7 @@ impl Unsealed {
     /// Gives the user before a password that nobody has.
     async fn retire(&self, key: &Key, mut role: Stored<StaticRoleRecord>) -> Result<Stored<StaticRoleRecord>, Trouble> {
         let Some(previous) = role.record.previous.take() else { return Ok(role) };
-        let database = self.database(key.0, &connection_of(&role.record)?).await?;
+        let database = self.database(key.0, &connection_name(&role.record.settings.connection)?).await?;
         let password = new_password().map_err(|_| Failure::internal("no random numbers"))?;
         database.set_password(&previous.user, &password).await.map_err(Trouble::Database)?;
         self.store_role(key, role, Some("static_role_retired")).await
@@ -189,8 +190,4 @@ impl Unsealed {
             Owner::Operator(id) => !self.operators.all().iter().any(|(_, row)| row.value.id == *id),
         }
     }
-}
-
-fn connection_of(role: &StaticRoleRecord) -> Result<Name, Failure> {
-    role.settings.connection.parse().map_err(|_| Failure::internal("a connection's name is not one"))
 }
