@@ -8,9 +8,12 @@ pub mod database;
 pub mod kubernetes;
 pub mod kv;
 pub mod pki;
+mod prepared;
 pub mod transit;
 
 use coffer_barrier::Batch;
+
+pub use prepared::PREPARED_MAX;
 
 /// A write that is ready to be committed.
 ///

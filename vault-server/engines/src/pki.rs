@@ -39,11 +39,30 @@ pub use issuer::{CaSubject, Issuer, NewRoot};
 pub use revoke::{Crl, Kept, Part, Revocation, RevocationReason};
 pub use role::{Role, RoleState};
 
+use crate::prepared::Prepared;
+use issuer::Signer;
+use role::Ruling;
+
 /// A mount of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pki {
     tenant: TenantId,
     mount: MountId,
+}
+
+/// Issuers and roles that were made ready to issue, for all mounts of a tenant.
+#[derive(Default)]
+pub struct Ready {
+    signers: Prepared<Signer>,
+    rulings: Prepared<Ruling>,
+}
+
+impl Ready {
+    /// Keeps none any more: an issuer was deleted, and its key goes with it.
+    pub fn clear(&self) {
+        self.signers.clear();
+        self.rulings.clear();
+    }
 }
 
 /// A record as it was read, with what a change of it must expect.
@@ -93,9 +112,8 @@ impl Pki {
     }
 
     async fn find<T: DeserializeOwned>(&self, barrier: &Barrier, key: RecordKey) -> Result<Option<Found<T>>, PkiError> {
-        let Some(Record { value, version, .. }) = barrier.get(&key).await? else { return Ok(None) };
-        let record = encoding::decode(value.expose()).map_err(|_| PkiError::damaged("a record of the pki engine"))?;
-        Ok(Some(Found { key, expect: Expect::Version(version), record }))
+        let Some(stored) = barrier.get(&key).await? else { return Ok(None) };
+        Ok(Some(Found { key, expect: Expect::Version(stored.version), record: decode(&stored)? }))
     }
 
     /// The names of a directory behind `after`, `limit` at most, and whether there are more.
@@ -113,4 +131,8 @@ impl Pki {
     async fn count(&self, barrier: &Barrier, directory: &str) -> Result<usize, PkiError> {
         Ok(barrier.children(&self.key([directory.as_bytes()])?).await?.len())
     }
+}
+
+fn decode<T: DeserializeOwned>(stored: &Record) -> Result<T, PkiError> {
+    encoding::decode(stored.value.expose()).map_err(|_| PkiError::damaged("a record of the pki engine"))
 }

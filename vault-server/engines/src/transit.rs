@@ -9,7 +9,9 @@ mod manage;
 mod record;
 mod text;
 
-use coffer_barrier::{Barrier, Batch, Expect, RecordKey, Scope, encoding};
+use std::sync::Arc;
+
+use coffer_barrier::{Barrier, Batch, Expect, Record, RecordKey, Scope, encoding};
 use coffer_core::{
     id::{MountId, TenantId},
     limits::TRANSIT_KEYS_MAX,
@@ -22,6 +24,7 @@ pub use manage::{KeyChange, NewKey};
 pub use record::{KeyInfo, KeyKind, VersionInfo};
 pub use text::weight;
 
+use crate::prepared::Prepared;
 use record::KeyRecord;
 
 /// A mount of the engine.
@@ -29,6 +32,17 @@ use record::KeyRecord;
 pub struct Transit {
     tenant: TenantId,
     mount: MountId,
+}
+
+/// Keys that were made ready for use, for all mounts of a tenant.
+#[derive(Default)]
+pub struct Ready(Prepared<TransitKey>);
+
+impl Ready {
+    /// Keeps none any more: a key, or a version of one, was deleted.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
 }
 
 /// A record as it was read, with what a change of it must expect.
@@ -55,8 +69,7 @@ impl Transit {
 
     async fn find(&self, barrier: &Barrier, name: &Name) -> Result<Option<Stored>, TransitError> {
         let Some(found) = barrier.get(&self.key_record(name)?).await? else { return Ok(None) };
-        let record = encoding::decode(found.value.expose()).map_err(|_| TransitError::Record)?;
-        Ok(Some(Stored { record, version: found.version }))
+        Ok(Some(Stored { record: decode(&found)?, version: found.version }))
     }
 
     async fn stored(&self, barrier: &Barrier, name: &Name) -> Result<Stored, TransitError> {
@@ -64,8 +77,10 @@ impl Transit {
     }
 
     /// A key, ready for use.
-    pub async fn key(&self, barrier: &Barrier, name: &Name) -> Result<TransitKey, TransitError> {
-        Ok(TransitKey::new(self.mount, self.stored(barrier, name).await?.record))
+    pub async fn key(&self, barrier: &Barrier, ready: &Ready, name: &Name) -> Result<Arc<TransitKey>, TransitError> {
+        let key = self.key_record(name)?;
+        let found = barrier.get(&key).await?.ok_or(TransitError::NotFound)?;
+        ready.0.of(&key, &found, || Ok(TransitKey::new(self.mount, decode(&found)?)))
     }
 
     /// What is known of a key, with its public keys.
@@ -82,7 +97,7 @@ impl Transit {
     /// The name of a key that may not be deleted, where there is one.
     pub async fn undeletable(&self, barrier: &Barrier) -> Result<Option<String>, TransitError> {
         for (name, record) in barrier.children_records(&self.directory(b"k")?).await? {
-            let record: KeyRecord = encoding::decode(record.value.expose()).map_err(|_| TransitError::Record)?;
+            let record = decode(&record)?;
             if !record.deletable {
                 return String::from_utf8(name).map(Some).map_err(|_| TransitError::Record);
             }
@@ -100,4 +115,8 @@ impl Transit {
         batch.put(self.key_record(name)?, before.map_or(Expect::Absent, Expect::Version), value);
         Ok(batch)
     }
+}
+
+fn decode(record: &Record) -> Result<KeyRecord, TransitError> {
+    encoding::decode(record.value.expose()).map_err(|_| TransitError::Record)
 }

@@ -174,6 +174,8 @@ impl Unsealed {
         let (vault, mount) = (Arc::clone(self), row.value.id);
         then.push(Box::new(move || {
             vault.databases_in_use.close(mount, None);
+            vault.pki_in_use.clear();
+            vault.transit_in_use.clear();
             vault.erasing.notify_one();
         }));
         Ok(Planned { batch, answer: row.value, then, policy: PolicyChange::Other })

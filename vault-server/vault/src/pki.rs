@@ -214,7 +214,10 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is no such issuer.
     pub async fn delete_issuer(&self, path: &Path, name: &Name, id: Option<IssuerId>) -> Result<Planned<()>, Failure> {
-        Ok(self.pki(path)?.delete_issuer(&self.barrier, name, id).await?.into())
+        let mut planned = Planned::from(self.pki(path)?.delete_issuer(&self.barrier, name, id).await?);
+        let in_use = Arc::clone(&self.pki_in_use);
+        planned.then.push(Box::new(move || in_use.clear()));
+        Ok(planned)
     }
 
     /// What holds for a whole mount.
@@ -278,7 +281,7 @@ impl Unsealed {
         record: &mut Record,
     ) -> Result<Planned<Issued>, Failure> {
         self.time_is_right()?;
-        let planned = self.pki(path)?.issue(&self.barrier, role, request, asker(who), self.now()).await?;
+        let planned = self.pki(path)?.issue(&self.barrier, &self.pki_in_use, role, request, asker(who), self.now()).await?;
         note(record, &planned.outcome);
         Ok(planned.into())
     }
@@ -296,7 +299,7 @@ impl Unsealed {
         record: &mut Record,
     ) -> Result<Planned<Issued>, Failure> {
         self.time_is_right()?;
-        let planned = self.pki(path)?.sign(&self.barrier, role, request, asker(who), self.now()).await?;
+        let planned = self.pki(path)?.sign(&self.barrier, &self.pki_in_use, role, request, asker(who), self.now()).await?;
         note(record, &planned.outcome);
         Ok(planned.into())
     }

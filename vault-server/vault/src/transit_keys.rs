@@ -1,5 +1,7 @@
 //! The transit engine's keys, and what is done with them.
 
+use std::sync::Arc;
+
 use coffer_core::{
     id::MountId,
     limits::{TRANSIT_BYTES_MAX, TRANSIT_ITEMS_MAX, TRANSIT_RANDOM_BYTES_MAX, TRANSIT_WRAPPED_BYTES_MAX},
@@ -188,12 +190,20 @@ impl Unsealed {
         Ok(self.transit(path)?.update(&self.barrier, path.name()?, change).await?.into())
     }
 
+    /// What is planned, after which no key is in memory that was used before.
+    fn keys_forgotten<T>(&self, planned: coffer_engines::Planned<T>) -> Planned<T> {
+        let mut planned = Planned::from(planned);
+        let in_use = Arc::clone(&self.transit_in_use);
+        planned.then.push(Box::new(move || in_use.clear()));
+        planned
+    }
+
     /// Plans that old versions are erased.
     ///
     /// # Errors
     /// Fails where there is no such key.
     pub async fn trim_transit_key(&self, path: &TransitPath) -> Result<Planned<usize>, Failure> {
-        Ok(self.transit(path)?.trim(&self.barrier, path.name()?).await?.into())
+        Ok(self.keys_forgotten(self.transit(path)?.trim(&self.barrier, path.name()?).await?))
     }
 
     /// Plans that a key goes.
@@ -201,7 +211,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where it may not.
     pub async fn delete_transit_key(&self, path: &TransitPath) -> Result<Planned<()>, Failure> {
-        Ok(self.transit(path)?.delete(&self.barrier, path.name()?).await?.into())
+        Ok(self.keys_forgotten(self.transit(path)?.delete(&self.barrier, path.name()?).await?))
     }
 
     /// Does something with a key for each item; what fails for one is that one's.
@@ -225,7 +235,7 @@ impl Unsealed {
             let message = format!("the items of a request have at most {TRANSIT_BYTES_MAX} bytes");
             return Err(Failure::told(Reason::LimitExceeded, message));
         }
-        let key = self.transit(path)?.key(&self.barrier, path.name()?).await?;
+        let key = self.transit(path)?.key(&self.barrier, &self.transit_in_use, path.name()?).await?;
         let (mut results, mut failed) = (Vec::with_capacity(items.len()), 0_usize);
         for item in items {
             // Others have their turn in between: signing a thousand times takes a while.
@@ -260,7 +270,7 @@ impl Unsealed {
             let message = format!("associated data has at most {TRANSIT_BYTES_MAX} bytes");
             return Err(Failure::told(Reason::LimitExceeded, message));
         }
-        let key = self.transit(path)?.key(&self.barrier, path.name()?).await?;
+        let key = self.transit(path)?.key(&self.barrier, &self.transit_in_use, path.name()?).await?;
         let (version, plaintext, ciphertext) = key.data_key(bytes, associated)?;
         Ok(DataKey { plaintext, ciphertext, version })
     }

@@ -22,6 +22,7 @@ use coffer_core::{
     reason::Reason,
 };
 use coffer_crypto::{hash::HmacKey, token::Sealer};
+use coffer_engines::{pki, transit};
 use coffer_kubernetes::Known;
 use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore, watch};
 use tokio_util::{
@@ -83,6 +84,10 @@ pub struct Unsealed {
     pub(crate) repeats: RecordKey,
     pub(crate) runtimes: Runtimes,
     pub(crate) keys_of_pods: PodKeys,
+    /// Issuers and roles that issued lately.
+    pub(crate) pki_in_use: Arc<pki::Ready>,
+    /// Keys of the engine transit that were used lately.
+    pub(crate) transit_in_use: Arc<transit::Ready>,
     /// Revocation lists that were signed lately.
     pub(crate) lists: Arc<Lists>,
     pub(crate) session_sealer: Sealer,
@@ -193,6 +198,8 @@ impl Unsealed {
             repeats: directory(id, "repeat")?,
             runtimes: Arc::new(RwLock::new(BTreeMap::new())),
             keys_of_pods: PodKeys::default(),
+            pki_in_use: Arc::default(),
+            transit_in_use: Arc::default(),
             lists: Arc::default(),
             session_sealer: Sealer::new(&epoch::sessions(derived(Scope::Tenant(id), Label::Sessions).await?, epoch), "session"),
             opened: OpenedTokens::default(),

@@ -1,5 +1,7 @@
 //! Issuing certificates.
 
+use std::sync::Arc;
+
 use coffer_barrier::{Barrier, Batch, Expect, encoding};
 use coffer_core::{
     clock::Timestamp,
@@ -15,11 +17,11 @@ use coffer_secret::SecretString;
 use serde_bytes::ByteBuf;
 
 use super::{
-    Pki, PkiError, Workload,
+    Pki, PkiError, Ready, Workload,
     issuer::{Signer, begin},
     names,
-    record::{CertRecord, RoleRecord},
-    role::Role,
+    record::CertRecord,
+    role::Ruling,
 };
 use crate::Planned;
 
@@ -80,8 +82,8 @@ pub struct Asker<'a> {
 /// A role, and whoever signs for it.
 struct Authority {
     role_name: Name,
-    role: Role,
-    signer: Signer,
+    ruling: Arc<Ruling>,
+    signer: Arc<Signer>,
 }
 
 impl Pki {
@@ -89,17 +91,18 @@ impl Pki {
     pub async fn issue(
         &self,
         barrier: &Barrier,
+        ready: &Ready,
         role: &Name,
         request: &IssueRequest,
         asker: Asker<'_>,
         now: Timestamp,
     ) -> Result<Planned<Issued>, PkiError> {
         check_count(request.names.len())?;
-        let authority = self.authority(barrier, role).await?;
+        let authority = self.authority(barrier, ready, role).await?;
         let kind = authority.key_kind(request.key_kind)?;
         let names = request.names.iter().map(|name| names::parse(name)).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKey::generate(kind).map_err(PkiError::own)?;
-        let longest = if request.shortened { authority.role.ttl_secs_max } else { u64::MAX };
+        let longest = if request.shortened { authority.ruling.role.ttl_secs_max } else { u64::MAX };
         let ttl_secs = request.ttl_secs.map(|asked| asked.min(longest));
         let mut planned = self.certify(barrier, &authority, (key.public(), names), ttl_secs, asker, now).await?;
         planned.outcome.private_key = Some(key.pem());
@@ -110,6 +113,7 @@ impl Pki {
     pub async fn sign(
         &self,
         barrier: &Barrier,
+        ready: &Ready,
         role: &Name,
         request: &SignRequest,
         asker: Asker<'_>,
@@ -125,17 +129,17 @@ impl Pki {
             asked = read.common_names.iter().map(|name| names::parse(name)).collect::<Result<_, _>>()?;
         }
         check_count(asked.len())?;
-        let authority = self.authority(barrier, role).await?;
-        if !authority.role.key_types.contains(&read.key.kind()) {
+        let authority = self.authority(barrier, ready, role).await?;
+        if !authority.ruling.role.key_types.contains(&read.key.kind()) {
             return Err(PkiError::told(format!("the role does not take keys of the kind {}", read.key.kind().name())));
         }
         self.certify(barrier, &authority, (&read.key, asked), request.ttl_secs, asker, now).await
     }
 
-    async fn authority(&self, barrier: &Barrier, name: &Name) -> Result<Authority, PkiError> {
-        let record: RoleRecord = self.role_record(barrier, name).await?.ok_or(PkiError::NotFound("role"))?.record;
-        let signer = self.signer(barrier, record.issuer.as_ref()).await?;
-        Ok(Authority { role_name: name.clone(), role: record.role()?, signer })
+    async fn authority(&self, barrier: &Barrier, ready: &Ready, name: &Name) -> Result<Authority, PkiError> {
+        let ruling = self.ruling(barrier, ready, name).await?;
+        let signer = self.signer(barrier, ready, ruling.issuer.as_ref()).await?;
+        Ok(Authority { role_name: name.clone(), ruling, signer })
     }
 
     async fn certify(
@@ -147,7 +151,7 @@ impl Pki {
         asker: Asker<'_>,
         now: Timestamp,
     ) -> Result<Planned<Issued>, PkiError> {
-        let (role, signer) = (&authority.role, &authority.signer);
+        let (role, signer) = (&authority.ruling.role, &*authority.signer);
         let names = authority.names(asked, Workload::of(asker.principal))?;
         let (not_before, not_after) = authority.lifetime(ttl_secs, now)?;
         let (subject, key_usages) = (authority.subject(&names), authority.key_usages(key.kind()));
@@ -216,7 +220,7 @@ impl Pki {
 impl Authority {
     /// The kind of key to make.
     fn key_kind(&self, asked: Option<KeyKind>) -> Result<KeyKind, PkiError> {
-        let mut made = self.role.key_types.iter().copied().filter(|kind| *kind != KeyKind::Rsa);
+        let mut made = self.ruling.role.key_types.iter().copied().filter(|kind| *kind != KeyKind::Rsa);
         match asked {
             Some(kind) if made.any(|may| may == kind) => Ok(kind),
             Some(kind) => Err(PkiError::told(format!("the role has no keys of the kind {} made", kind.name()))),
@@ -228,12 +232,12 @@ impl Authority {
 
     /// The names of a certificate: those asked for, each of which the role must allow, and the one that it gives.
     fn names(&self, asked: Vec<SubjectName>, workload: Option<Workload<'_>>) -> Result<Vec<SubjectName>, PkiError> {
-        let spiffe = self.role.spiffe_id(workload)?.map(SubjectName::Uri);
+        let spiffe = self.ruling.role.spiffe_id(workload)?.map(SubjectName::Uri);
         let mut names: Vec<SubjectName> = Vec::with_capacity(asked.len() + 1);
         for name in asked {
             // Who asks for what it is given anyway asks for nothing more.
             if spiffe.as_ref() != Some(&name) {
-                self.role.check_name(&name, workload)?;
+                self.ruling.role.check_name(&name, workload)?;
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -248,8 +252,8 @@ impl Authority {
 
     /// The first and the last second: never past the issuer's last.
     fn lifetime(&self, asked: Option<u64>, now: Timestamp) -> Result<(u64, u64), PkiError> {
-        let longest = self.role.ttl_secs_max;
-        let ttl = asked.unwrap_or(self.role.ttl_secs);
+        let longest = self.ruling.role.ttl_secs_max;
+        let ttl = asked.unwrap_or(self.ruling.role.ttl_secs);
         if ttl == 0 {
             return Err(PkiError::refused("a certificate lasts at least a second"));
         }
@@ -270,14 +274,14 @@ impl Authority {
             SubjectName::Dns(host) => Some(host.as_str()),
             SubjectName::Ip(_) | SubjectName::Uri(_) => None,
         });
-        let common_name = if self.role.common_name { hosts.take(1).find(short) } else { None };
-        let organisation = Some(self.role.organisation.as_str()).filter(|text| !text.is_empty());
+        let common_name = if self.ruling.role.common_name { hosts.take(1).find(short) } else { None };
+        let organisation = Some(self.ruling.role.organisation.as_str()).filter(|text| !text.is_empty());
         DistinguishedName::new(&Subject { country: None, organisation, common_name })
     }
 
     /// What the key may be used for: of what the role says, that which a key of its kind can do.
     fn key_usages(&self, kind: KeyKind) -> u16 {
-        key_usage_bits(self.role.key_usages.iter().copied().filter(|usage| match usage {
+        key_usage_bits(self.ruling.role.key_usages.iter().copied().filter(|usage| match usage {
             KeyUsage::KeyEncipherment => kind == KeyKind::Rsa,
             KeyUsage::KeyAgreement => matches!(kind, KeyKind::P256 | KeyKind::P384),
             _ => true,

@@ -1,8 +1,8 @@
 //! Issuers: CAs whose keys are in the vault.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use coffer_barrier::{Barrier, Batch, Expect, encoding, encoding::SecretField};
+use coffer_barrier::{Barrier, Batch, Expect, RecordKey, encoding, encoding::SecretField};
 use coffer_core::{
     clock::Timestamp,
     id::IssuerId,
@@ -19,7 +19,7 @@ use coffer_crypto::{
 use serde_bytes::ByteBuf;
 
 use super::{
-    Found, NamedPage, Pki, PkiError,
+    Found, NamedPage, Pki, PkiError, Ready, decode,
     record::{IssuerRecord, IssuerRef},
     role::check_text,
 };
@@ -205,8 +205,12 @@ impl IssuerRecord {
 }
 
 impl Pki {
+    fn issuer_key(&self, name: &str) -> Result<RecordKey, PkiError> {
+        self.key([b"issuer".as_slice(), name.as_bytes()])
+    }
+
     pub(super) async fn issuer_record(&self, barrier: &Barrier, name: &str) -> Result<Option<Found<IssuerRecord>>, PkiError> {
-        self.find(barrier, self.key([b"issuer".as_slice(), name.as_bytes()])?).await
+        self.find(barrier, self.issuer_key(name)?).await
     }
 
     /// The issuer of a name, for something that will depend on it.
@@ -225,7 +229,12 @@ impl Pki {
     }
 
     /// The issuer of a role, ready to sign.
-    pub(super) async fn signer(&self, barrier: &Barrier, issuer: Option<&IssuerRef>) -> Result<Signer, PkiError> {
+    pub(super) async fn signer(
+        &self,
+        barrier: &Barrier,
+        ready: &Ready,
+        issuer: Option<&IssuerRef>,
+    ) -> Result<Arc<Signer>, PkiError> {
         let default;
         let issuer = match issuer {
             Some(issuer) => issuer,
@@ -234,10 +243,11 @@ impl Pki {
                 default.as_ref().ok_or(PkiError::refused("the role names no issuer, and the mount has no default one"))?
             }
         };
-        let found = self.issuer_meant(barrier, issuer).await?;
-        let record =
-            found.ok_or(PkiError::refused("the issuer that was meant is gone: write the role, or the default, anew"))?.record;
-        Signer::new(&issuer.name, record)
+        let gone = || PkiError::refused("the issuer that was meant is gone: write the role, or the default, anew");
+        let key = self.issuer_key(&issuer.name)?;
+        let stored = barrier.get(&key).await?.ok_or_else(gone)?;
+        let signer = ready.signers.of(&key, &stored, || Signer::new(&issuer.name, decode(&stored)?))?;
+        if signer.id == issuer.id { Ok(signer) } else { Err(gone()) }
     }
 
     /// Plans a root CA. The first issuer of a mount is its default one.
@@ -287,7 +297,7 @@ impl Pki {
             return Err(PkiError::Limit(format!("there are {PKI_ISSUERS_MAX} issuers already")));
         }
         let mut batch = Batch::new();
-        batch.put(self.key([b"issuer".as_slice(), name.as_str().as_bytes()])?, Expect::Absent, encoding::encode(record)?);
+        batch.put(self.issuer_key(name.as_str())?, Expect::Absent, encoding::encode(record)?);
         let mut config = self.config_record(barrier).await?;
         if config.record.default.is_none() && record.certificate.is_some() {
             config.record.default = Some(IssuerRef { name: name.to_string(), id: record.id });

@@ -1,6 +1,8 @@
 //! Roles: what certificates may say.
 
-use coffer_barrier::{Barrier, Batch, Expect, encoding};
+use std::sync::Arc;
+
+use coffer_barrier::{Barrier, Batch, Expect, RecordKey, encoding};
 use coffer_core::{
     clock::Timestamp,
     limits::{PKI_PATTERNS_MAX, PKI_ROLES_MAX, PKI_SUBJECT_CHARS_MAX, PKI_TTL_DEFAULT, PKI_TTL_MAX},
@@ -12,7 +14,7 @@ use coffer_crypto::{
 };
 
 use super::{
-    Found, NamedPage, Pki, PkiError, Workload,
+    Found, NamedPage, Pki, PkiError, Ready, Workload, decode,
     names::{self, Range},
     record::{IssuerRef, RoleRecord},
 };
@@ -223,9 +225,30 @@ impl RoleRecord {
     }
 }
 
+/// A role that is ready to be followed.
+pub(super) struct Ruling {
+    pub(super) role: Role,
+    /// The issuer that it names.
+    pub(super) issuer: Option<IssuerRef>,
+}
+
 impl Pki {
+    fn role_key(&self, name: &Name) -> Result<RecordKey, PkiError> {
+        self.key([b"role".as_slice(), name.as_str().as_bytes()])
+    }
+
     pub(super) async fn role_record(&self, barrier: &Barrier, name: &Name) -> Result<Option<Found<RoleRecord>>, PkiError> {
-        self.find(barrier, self.key([b"role".as_slice(), name.as_str().as_bytes()])?).await
+        self.find(barrier, self.role_key(name)?).await
+    }
+
+    /// A role, ready to be followed.
+    pub(super) async fn ruling(&self, barrier: &Barrier, ready: &Ready, name: &Name) -> Result<Arc<Ruling>, PkiError> {
+        let key = self.role_key(name)?;
+        let stored = barrier.get(&key).await?.ok_or(PkiError::NotFound("role"))?;
+        ready.rulings.of(&key, &stored, || {
+            let record: RoleRecord = decode(&stored)?;
+            Ok(Ruling { role: record.role()?, issuer: record.issuer })
+        })
     }
 
     /// Plans a role, new or changed. `etag` is the state that the change is meant for: empty for any, `new` for none yet.
@@ -253,7 +276,7 @@ impl Pki {
             None if self.count(barrier, "role").await? >= PKI_ROLES_MAX => {
                 return Err(PkiError::Limit(format!("there are {PKI_ROLES_MAX} roles already")));
             }
-            None => (self.key([b"role".as_slice(), name.as_str().as_bytes()])?, Expect::Absent, now),
+            None => (self.role_key(name)?, Expect::Absent, now),
         };
         let record = RoleRecord::new(role, issuer, created);
         let outcome = self.role_state(barrier, name, &record).await?;

@@ -8,7 +8,7 @@ use coffer_secret::SecretString;
 
 use crate::common::{
     DAY, NOW, PKI, alice, asking, called, commit, create_root, is_limit, is_refused, issue, later, name, new_root, put_role,
-    read, role, vault, with_root,
+    read, ready, role, vault, with_root,
 };
 
 async fn intermediate(barrier: &Barrier, at: &str, subject: &CaSubject) -> Issuer {
@@ -172,7 +172,8 @@ async fn a_ca_from_elsewhere_is_taken_over_with_its_chain_and_what_does_not_fit_
     assert_eq!((taken.subject.as_str(), all(&taken.chain).len()), ("O=Elsewhere, OU=Old, CN=Old CA", 2));
     put_role(&barrier, "web", Role { issuer: Some(name("old")), ..role(&["a.svc"]) }).await.unwrap();
     let (request, alice) = (asking(&["a.svc"]), alice());
-    let issued = PKI.issue(&barrier, &name("web"), &request, Asker { principal: &alice, pod: None }, now).await.unwrap().outcome;
+    let issued =
+        PKI.issue(&barrier, &ready(), &name("web"), &request, Asker { principal: &alice, pod: None }, now).await.unwrap().outcome;
     let leaf = read(&issued.certificate);
     leaf.check_signed_by(&read(&own).key).unwrap();
     // Byte by byte: others write names with other kinds of strings.

@@ -17,7 +17,7 @@ use coffer_crypto::{
 };
 use coffer_engines::{
     Planned,
-    pki::{Asker, CaSubject, IssueRequest, Issued, Issuer, KeyKind, NewRoot, Pki, PkiError, Role, RoleState},
+    pki::{Asker, CaSubject, IssueRequest, Issued, Issuer, KeyKind, NewRoot, Pki, PkiError, Ready, Role, RoleState},
 };
 use coffer_store::memory::MemoryStore;
 
@@ -26,7 +26,17 @@ pub(crate) const PKI: Pki = Pki::new(TENANT, MountId::from_bytes([3; 16]));
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
+thread_local! {
+    /// What is kept ready: by all that a test does, for each has a thread of its own.
+    static READY: Arc<Ready> = Arc::default();
+}
+
+pub(crate) fn ready() -> Arc<Ready> {
+    READY.with(Arc::clone)
+}
+
 pub(crate) async fn vault() -> (Arc<dyn Store>, Barrier) {
+    ready().clear();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let choice = SealChoice::StaticKey(Key::from_bytes([7; 32]));
     let init = Initialisation::new(VaultId::from_bytes([1; 16]), choice, &[TENANT], NOW).unwrap();
@@ -96,7 +106,7 @@ pub(crate) async fn issue_to(
     principal: &Principal,
 ) -> Result<Issued, PkiError> {
     let asker = Asker { principal, pod: None };
-    commit(barrier, PKI.issue(barrier, &name(at), &request, asker, NOW).await).await
+    commit(barrier, PKI.issue(barrier, &ready(), &name(at), &request, asker, NOW).await).await
 }
 
 pub(crate) async fn issue(barrier: &Barrier, at: &str, request: IssueRequest) -> Result<Issued, PkiError> {

@@ -6,7 +6,7 @@ use coffer_engines::pki::{Asker, IssueRequest, KeyKind, KeyUsage, NewRoot, PkiEr
 
 use crate::common::{
     DAY, NOW, PKI, alice, api, asking, commit, create_root, is_limit, is_refused, issue, issue_to, later, name, new_root,
-    put_role, read, role, shown, vault, with_root,
+    put_role, read, ready, role, shown, vault, with_root,
 };
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_certificate_ends_when_the_role_says_and_never_after_its_issuer() {
         let request = IssueRequest { ttl_secs, ..asking(&["a.svc"]) };
         let (role, alice) = (name("web"), alice());
         let asker = Asker { principal: &alice, pod: None };
-        commit(&barrier, PKI.issue(&barrier, &role, &request, asker, now).await).await
+        commit(&barrier, PKI.issue(&barrier, &ready(), &role, &request, asker, now).await).await
     };
     for (ttl, expected) in [(None, DAY), (Some(1), 1), (Some(7 * DAY), 7 * DAY)] {
         assert_eq!(read(&at(ttl, NOW).await.unwrap().certificate).not_after, NOW.secs() + expected);
@@ -177,7 +177,8 @@ async fn nothing_is_kept_where_the_role_says_so_and_no_key_ever() {
     assert!(!issue(&barrier, "gone", asking(&["a.svc"])).await.unwrap().stored);
     assert_eq!(count().await, before);
     let (request, alice) = (asking(&["a.svc"]), alice());
-    let planned = PKI.issue(&barrier, &name("kept"), &request, Asker { principal: &alice, pod: None }, NOW).await.unwrap();
+    let planned =
+        PKI.issue(&barrier, &ready(), &name("kept"), &request, Asker { principal: &alice, pod: None }, NOW).await.unwrap();
     let key = x509::blocks(planned.outcome.private_key.as_ref().unwrap().expose(), 1).unwrap().remove(0).content;
     // The middle of the encoding: what would be secret of the key.
     let secret: Vec<u8> = key.expose()[36..68].to_vec();

@@ -8,7 +8,7 @@ use coffer_core::{
 };
 use coffer_engines::pki::{Config, Part, PkiError, Revocation, RevocationReason, Role, Serial};
 
-use crate::common::{DAY, NOW, PKI, alice, asking, commit, is_refused, issue, later, name, put_role, role, with_root};
+use crate::common::{DAY, NOW, PKI, alice, asking, commit, is_refused, issue, later, name, put_role, ready, role, with_root};
 
 async fn revoke(barrier: &Barrier, serial: &Serial, given: Option<&str>, now: Timestamp) -> Result<Revocation, PkiError> {
     let reason = RevocationReason::KeyCompromise;
@@ -79,7 +79,7 @@ async fn where_a_list_is_long_certificates_are_spread_over_more_and_each_is_in_i
         for _ in 0..50 {
             let (asked, alice) = (asking(&["a.svc"]), alice());
             let asker = coffer_engines::pki::Asker { principal: &alice, pod: None };
-            let planned = PKI.issue(&barrier, &name("web"), &asked, asker, NOW).await.unwrap();
+            let planned = PKI.issue(&barrier, &ready(), &name("web"), &asked, asker, NOW).await.unwrap();
             serials.push(planned.outcome.serial);
             batch.append(planned.batch);
         }

@@ -4,7 +4,7 @@ use coffer_core::limits::{PKI_NAMES_MAX, PKI_REQUEST_BYTES_MAX};
 use coffer_crypto::x509::{self, DistinguishedName, PrivateKey, Subject};
 use coffer_engines::pki::{Asker, Issued, KeyKind, KeyUsage, PkiError, Role, SignRequest};
 
-use crate::common::{NOW, PKI, alice, commit, is_limit, is_refused, name, put_role, read, role, shown, with_root};
+use crate::common::{NOW, PKI, alice, commit, is_limit, is_refused, name, put_role, read, ready, role, shown, with_root};
 
 const RSA: &str = include_str!("../../../crypto/src/x509/tests/rsa-2048.pem");
 
@@ -17,7 +17,7 @@ fn csr(common_name: &str, kind: KeyKind) -> String {
 async fn sign(barrier: &coffer_barrier::Barrier, at: &str, request: &str) -> Result<Issued, PkiError> {
     let (request, alice) = (SignRequest { request: request.to_owned(), ttl_secs: None }, alice());
     let asker = Asker { principal: &alice, pod: None };
-    commit(barrier, PKI.sign(barrier, &name(at), &request, asker, NOW).await).await
+    commit(barrier, PKI.sign(barrier, &ready(), &name(at), &request, asker, NOW).await).await
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use coffer_core::{
 use coffer_crypto::recipients::{Encrypting, Recipient};
 use coffer_engines::transit::{KeyChange, KeyKind, NewKey, Transit, TransitError, UseError};
 
-use crate::common::{NOW, TENANT, TRANSIT, bytes, commit, create, key, name, new, rotate, vault};
+use crate::common::{NOW, TENANT, TRANSIT, bytes, commit, create, key, name, new, ready, rotate, vault};
 
 #[tokio::test]
 async fn what_a_key_encrypts_only_it_decrypts_with_the_same_associated_data() {
@@ -54,7 +54,7 @@ async fn the_same_material_under_another_name_or_in_another_mount_opens_nothing(
         let wrapped = wrap(&recipient, &[9; 32]);
         let imported = mount.import(&barrier, &name(of), new(KeyKind::Aes256Gcm), false, &wrapped, NOW).await;
         assert_eq!(commit(&barrier, imported).await.unwrap(), 1);
-        let key = mount.key(&barrier, &name(of)).await.unwrap();
+        let key = mount.key(&barrier, &ready(), &name(of)).await.unwrap();
         texts.push(key.encrypt(0, b"", &bytes("x")).unwrap().1);
     }
     let key = key(&barrier, "a").await;

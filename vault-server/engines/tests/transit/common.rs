@@ -14,7 +14,7 @@ use coffer_core::{
 use coffer_crypto::key::Key;
 use coffer_engines::{
     Planned,
-    transit::{KeyKind, NewKey, Transit, TransitError, TransitKey},
+    transit::{KeyKind, NewKey, Ready, Transit, TransitError, TransitKey},
 };
 use coffer_secret::SecretBytes;
 use coffer_store::memory::MemoryStore;
@@ -28,6 +28,7 @@ fn static_key() -> Key {
 }
 
 pub(crate) async fn vault() -> (Arc<dyn Store>, Barrier) {
+    ready().clear();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let choice = SealChoice::StaticKey(static_key());
     let init = Initialisation::new(VaultId::from_bytes([1; 16]), choice, &[TENANT], NOW).unwrap();
@@ -37,6 +38,15 @@ pub(crate) async fn vault() -> (Arc<dyn Store>, Barrier) {
 
 pub(crate) async fn unsealed(store: Arc<dyn Store>) -> Barrier {
     unseal_static(store, &static_key(), None).await.unwrap()
+}
+
+thread_local! {
+    /// What is kept ready: by all that a test does, for each has a thread of its own.
+    static READY: Arc<Ready> = Arc::default();
+}
+
+pub(crate) fn ready() -> Arc<Ready> {
+    READY.with(Arc::clone)
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -67,6 +77,6 @@ pub(crate) async fn rotate(barrier: &Barrier, key: &str) -> u32 {
     commit(barrier, TRANSIT.rotate(barrier, &name(key), NOW).await).await.unwrap()
 }
 
-pub(crate) async fn key(barrier: &Barrier, of: &str) -> TransitKey {
-    TRANSIT.key(barrier, &name(of)).await.unwrap()
+pub(crate) async fn key(barrier: &Barrier, of: &str) -> Arc<TransitKey> {
+    TRANSIT.key(barrier, &ready(), &name(of)).await.unwrap()
 }
