@@ -7,9 +7,10 @@ use coffer_client::{
     Client, Identity, Options,
     proto::{
         ClusterSettings, CreateClusterRequest, CreateGrantRequest, CreateIssuerRequest, CreateMountRequest,
-        CreateOperatorRequest, CreateTransitKeyRequest, EncryptItem, EncryptRequest, GetSecretRequest, InitRequest,
-        IssueCertificateRequest, KeySource, ListSecretsRequest, LoginWorkloadRequest, PkiRole, PodCheck, PutPkiRoleRequest,
-        PutSecretRequest, UnsealRequest, key_source::Source,
+        CreateOperatorRequest, CreateTransitKeyRequest, DatabaseConnection, DatabaseRole, EncryptItem, EncryptRequest,
+        GetSecretRequest, InitRequest, IssueCertificateRequest, IssueCredentialRequest, IssueCredentialResponse, KeySource,
+        ListSecretsRequest, LoginWorkloadRequest, PkiRole, PodCheck, PutConnectionRequest, PutPkiRoleRequest, PutRoleRequest,
+        PutSecretRequest, RevokeLeaseRequest, UnsealRequest, key_source::Source,
     },
 };
 use coffer_secret::SecretString;
@@ -20,13 +21,15 @@ use hyper::body::Bytes;
 use prost::Message;
 
 use crate::{
-    load::{Requests, Target},
-    scene::{JWT_ACCOUNT, Scene, Side, Work, body, value},
+    load::{Load, Requests, Target, Then},
+    scene::{CREATION, DATABASE_CONNECTIONS, JWT_ACCOUNT, KEEPER, Scene, Side, Work, body, value},
 };
 
 /// Names on a page of a list.
 const PAGE_SIZE: u32 = 1_000;
 
+/// Where users of the database come from.
+const DATABASE: &str = "database/creds/bench";
 /// What is used of the key.
 const ENCRYPT: &str = "transit/encrypt/bench";
 
@@ -91,6 +94,9 @@ impl Coffer {
         officer.grants().create_grant(request).await?;
         make_key(&admin, &officer).await?;
         make_ca(&admin, &officer).await?;
+        if let Some(port) = scene.database {
+            make_database(&admin, &officer, port).await?;
+        }
         // A session without a pod check lasts ten minutes: long enough for a run.
         let identity = Identity::generate()?;
         let workload = client(server.url()?, Some(&server.ca()), identity.clone())?;
@@ -127,6 +133,15 @@ impl Coffer {
         }
     }
 
+    /// Ends the user of an answer, and comes back when that is done.
+    fn end(&self) -> Then {
+        let grpc = self.grpc("LeaseService/RevokeLease");
+        Arc::new(move |answer| {
+            let answer = IssueCredentialResponse::decode(answer.get(5..).context("an answer has a length before it")?)?;
+            Ok(grpc(&RevokeLeaseRequest { id: answer.lease.context("there is a lease")?.id }.encode_to_vec()))
+        })
+    }
+
     fn certificates(&self, role: &'static str) -> Requests {
         let grpc = self.grpc("PkiService/IssueCertificate");
         Arc::new(move |number| {
@@ -143,6 +158,41 @@ impl Coffer {
             grpc(&PutSecretRequest { path, fields, ..PutSecretRequest::default() }.encode_to_vec())
         })
     }
+}
+
+/// Makes a role of which the workload may have users of the database.
+async fn make_database(admin: &Client, officer: &Client, port: u16) -> Result<()> {
+    let mount = CreateMountRequest { name: "database".into(), engine: "database".into(), ..CreateMountRequest::default() };
+    admin.mounts().create_mount(mount).await?;
+    let (user, password) = KEEPER;
+    let connection = DatabaseConnection {
+        kind: "postgresql".into(),
+        host: "127.0.0.1".into(),
+        port: port.into(),
+        database: "postgres".into(),
+        user: user.into(),
+        plaintext: true,
+        connections: DATABASE_CONNECTIONS,
+        ..DatabaseConnection::default()
+    };
+    let (path, password) = ("database/connections/bench".into(), password.into());
+    admin.databases().put_connection(PutConnectionRequest { path, connection: Some(connection), password }).await?;
+    let role = DatabaseRole {
+        connection: "bench".into(),
+        creation_statements: CREATION.split("; ").map(str::to_owned).collect(),
+        default_ttl_seconds: 3_600,
+        ..DatabaseRole::default()
+    };
+    admin.databases().put_role(PutRoleRequest { path: "database/roles/bench".into(), role: Some(role) }).await?;
+    let (namespace, account) = JWT_ACCOUNT;
+    let grant = CreateGrantRequest {
+        actions: vec!["read".to_owned()],
+        path: DATABASE.into(),
+        principal: format!("k8s:bench/{namespace}/{account}"),
+        idempotency_key: String::new(),
+    };
+    officer.grants().create_grant(grant).await?;
+    Ok(())
 }
 
 /// Makes a CA, and roles of which the workload may have certificates.
@@ -201,23 +251,23 @@ impl Side for Coffer {
         &self.target
     }
 
-    fn requests(&self, work: Work, scene: &Scene) -> Result<(Requests, u64)> {
+    fn load(&self, work: Work, scene: &Scene) -> Result<Load> {
         let keys = scene.read_keys;
-        Ok(match work {
+        let requests: Requests = match work {
             Work::Read => {
                 let grpc = self.grpc("KvService/GetSecret");
                 let read = move |number| {
                     grpc(&GetSecretRequest { path: format!("kv/read/{}", number % keys), version: 0 }.encode_to_vec())
                 };
-                (Arc::new(read), 1)
+                Arc::new(read)
             }
-            Work::Write => (self.put("write", scene.write_keys), 1),
+            Work::Write => self.put("write", scene.write_keys),
             Work::Login => {
                 let grpc = self.grpc("AuthService/LoginWorkload");
                 let request =
                     LoginWorkloadRequest { tenant: String::new(), cluster: "bench".into(), token: scene.token(JWT_ACCOUNT)? };
                 let message = request.encode_to_vec();
-                (Arc::new(move |_| grpc(&message)), 1)
+                Arc::new(move |_| grpc(&message))
             }
             Work::List => {
                 let grpc = self.grpc("KvService/ListSecrets");
@@ -228,18 +278,25 @@ impl Side for Coffer {
                     let page_token = page_token.unwrap_or_default();
                     grpc(&ListSecretsRequest { path: "kv/list".into(), page_size: PAGE_SIZE, page_token }.encode_to_vec())
                 };
-                (Arc::new(list), count)
+                return Ok(Load { each: count, ..Load::from(Arc::new(list) as Requests) });
             }
-            Work::Pki => (self.certificates("stored"), 1),
-            Work::PkiUnstored => (self.certificates("unstored"), 1),
+            Work::Pki => self.certificates("stored"),
+            Work::PkiUnstored => self.certificates("unstored"),
+            Work::Database => {
+                let grpc = self.grpc("LeaseService/IssueCredential");
+                let message =
+                    IssueCredentialRequest { path: DATABASE.into(), ..IssueCredentialRequest::default() }.encode_to_vec();
+                Arc::new(move |_| grpc(&message))
+            }
             Work::Transit => {
                 let grpc = self.grpc("TransitService/Encrypt");
                 let encrypt = move |number| {
                     let item = EncryptItem { plaintext: value(number), ..EncryptItem::default() };
                     grpc(&EncryptRequest { path: ENCRYPT.into(), items: vec![item] }.encode_to_vec())
                 };
-                (Arc::new(encrypt), 1)
+                Arc::new(encrypt)
             }
-        })
+        };
+        Ok(Load { then: (work == Work::Database).then(|| self.end()), ..Load::from(requests) })
     }
 }

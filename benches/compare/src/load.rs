@@ -26,6 +26,26 @@ pub(crate) struct Target {
 /// Makes the request of a number; all numbers are different within one run.
 pub(crate) type Requests = Arc<dyn Fn(u64) -> Request<Full<Bytes>> + Send + Sync>;
 
+/// Makes the request that follows an answer.
+pub(crate) type Then = Arc<dyn Fn(&[u8]) -> Result<Request<Full<Bytes>>> + Send + Sync>;
+
+/// What keeps connections busy.
+#[derive(Clone)]
+pub(crate) struct Load {
+    /// The requests.
+    pub(crate) requests: Requests,
+    /// What follows each of them, and counts as one with it.
+    pub(crate) then: Option<Then>,
+    /// How many of them do the work once.
+    pub(crate) each: u64,
+}
+
+impl From<Requests> for Load {
+    fn from(requests: Requests) -> Self {
+        Self { requests, then: None, each: 1 }
+    }
+}
+
 /// What a run of load found.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
@@ -105,19 +125,22 @@ impl Target {
     }
 
     /// Keeps connections busy for a time. A request that fails ends the run.
-    pub(crate) async fn run(&self, connections: u64, time: Duration, requests: &Requests) -> Result<Figures> {
+    pub(crate) async fn run(&self, connections: u64, time: Duration, load: &Load) -> Result<Figures> {
         let mut senders = Vec::new();
         for _ in 0..connections {
             senders.push(self.connect().await?);
         }
         let (begin, mut tasks) = (Instant::now(), JoinSet::new());
         for (mut number, mut sender) in (0..).zip(senders) {
-            let requests = Arc::clone(requests);
+            let load = load.clone();
             tasks.spawn(async move {
                 let mut latencies = Vec::new();
                 let mut now = Instant::now();
                 while now.duration_since(begin) < time {
-                    answer(&mut sender, requests(number)).await?;
+                    let answered = answer(&mut sender, (load.requests)(number)).await?;
+                    if let Some(then) = &load.then {
+                        answer(&mut sender, then(&answered)?).await?;
+                    }
                     number += connections;
                     let then = Instant::now();
                     latencies.push(u32::try_from(then.duration_since(now).as_micros())?);

@@ -11,7 +11,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
-use coffer_tests::{issuer::Issuer, programs::Programs};
+use coffer_tests::{issuer::Issuer, postgres::Postgres, programs::Programs};
 
 use crate::{
     coffer::Coffer,
@@ -62,19 +62,21 @@ fn main() -> Result<()> {
 }
 
 async fn compare(arguments: Arguments) -> Result<()> {
+    let works = if arguments.work.is_empty() { Work::value_variants().to_vec() } else { arguments.work.clone() };
+    let database = if works.contains(&Work::Database) { Some(scene::database()?) } else { None };
     let scene = Scene {
         disk: arguments.disk.clone(),
         read_keys: 1_000,
         write_keys: 20_000,
         list_keys: arguments.names,
         issuer: Issuer::es256("https://issuer.test")?,
+        database: database.as_ref().map(Postgres::port),
     };
     let coffer = Coffer::start(Programs::built()?, &scene).await?;
     let bao = match &arguments.bao {
         Some(program) => Some(OpenBao::start(program, &scene).await?),
         None => None,
     };
-    let works = if arguments.work.is_empty() { Work::value_variants().to_vec() } else { arguments.work.clone() };
     say("| work | server | CPU us, min / median / max | requests/s | p50 ms | p99 ms | times less CPU (min / min) |");
     say("|---|---|---|---|---|---|---|");
     for work in works {
@@ -95,15 +97,16 @@ async fn compare(arguments: Arguments) -> Result<()> {
 }
 
 async fn measure(side: &impl Side, work: Work, scene: &Scene, arguments: &Arguments, column: &mut Column) -> Result<()> {
-    let (requests, each) = side.requests(work, scene)?;
+    let load = side.load(work, scene)?;
     let time = Duration::from_secs(arguments.seconds);
     let before = usage::cpu_us(side.process())?;
-    let figures = side.target().run(arguments.connections, time, &requests).await?;
+    let figures = side.target().run(arguments.connections, time, &load).await?;
     let used = usage::cpu_us(side.process())?.saturating_sub(before);
-    column.cpu_us.push(count(used) * count(each) / count(figures.requests));
-    column.rates.push(figures.rate() / count(each));
-    column.p50_ms.push(figures.latency_ms(500) * count(each));
-    column.p99_ms.push(figures.latency_ms(990) * count(each));
+    let each = count(load.each);
+    column.cpu_us.push(count(used) * each / count(figures.requests));
+    column.rates.push(figures.rate() / each);
+    column.p50_ms.push(figures.latency_ms(500) * each);
+    column.p99_ms.push(figures.latency_ms(990) * each);
     Ok(())
 }
 

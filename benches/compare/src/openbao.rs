@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    load::{Requests, Target},
-    scene::{JWT_ACCOUNT, Scene, Side, Work, body, value},
+    load::{Load, Requests, Target, Then},
+    scene::{CREATION, DATABASE_CONNECTIONS, JWT_ACCOUNT, KEEPER, REVOCATION, Scene, Side, Work, body, value},
 };
 
 /// A running OpenBao.
@@ -80,7 +80,9 @@ impl OpenBao {
             &["policy", "write", "bench", "-"],
             "path \"secret/*\" { capabilities = [\"create\", \"update\", \"read\", \"list\"] }\n\
              path \"transit/encrypt/bench\" { capabilities = [\"update\"] }\n\
-             path \"pki/issue/*\" { capabilities = [\"update\"] }",
+             path \"pki/issue/*\" { capabilities = [\"update\"] }\n\
+             path \"database/creds/bench\" { capabilities = [\"read\"] }\n\
+             path \"sys/leases/revoke\" { capabilities = [\"update\"] }",
         )?;
         self.bao(&["secrets", "enable", "-max-lease-ttl=8760h", "pki"], "")?;
         let ca = ["common_name=bench", "key_type=ec", "key_bits=256", "ttl=8760h"];
@@ -92,6 +94,9 @@ impl OpenBao {
         }
         self.bao(&["secrets", "enable", "transit"], "")?;
         self.bao(&["write", "-force", "transit/keys/bench"], "")?;
+        if let Some(port) = scene.database {
+            self.set_up_database(port)?;
+        }
         self.bao(&["auth", "enable", "jwt"], "")?;
         let issuer = format!("bound_issuer={}", scene.issuer.url());
         let key = format!("jwt_validation_pubkeys={}", scene.issuer_pem()?);
@@ -125,6 +130,32 @@ impl OpenBao {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    fn set_up_database(&self, port: u16) -> Result<()> {
+        let (user, password) = KEEPER;
+        self.bao(&["secrets", "enable", "database"], "")?;
+        let url = format!("postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{port}/postgres?sslmode=disable");
+        let connection = json!({
+            "plugin_name": "postgresql-database-plugin", "allowed_roles": "bench", "connection_url": url, "username": user,
+            "password": password, "max_open_connections": DATABASE_CONNECTIONS, "max_idle_connections": DATABASE_CONNECTIONS,
+        });
+        self.bao(&["write", "database/config/bench", "-"], &connection.to_string())?;
+        let role = json!({
+            "db_name": "bench", "creation_statements": [CREATION], "revocation_statements": [REVOCATION], "default_ttl": "1h",
+        });
+        self.bao(&["write", "database/roles/bench", "-"], &role.to_string())?;
+        Ok(())
+    }
+
+    /// Ends the user of an answer, and comes back when that is done.
+    fn end(&self) -> Then {
+        let (address, token) = (self.address, self.token.clone());
+        Arc::new(move |answer| {
+            let answer: Value = serde_json::from_slice(answer)?;
+            let lease = answer.pointer("/lease_id").context("there is a lease")?;
+            Ok(http(address, "PUT", "sys/leases/revoke", &token, json!({"lease_id": lease, "sync": true}).to_string()))
+        })
+    }
+
     fn certificates(&self, role: &'static str) -> Requests {
         let (address, token) = (self.address, self.token.clone());
         Arc::new(move |number| {
@@ -152,7 +183,7 @@ impl Side for OpenBao {
         &self.target
     }
 
-    fn requests(&self, work: Work, scene: &Scene) -> Result<(Requests, u64)> {
+    fn load(&self, work: Work, scene: &Scene) -> Result<Load> {
         let (address, token) = (self.address, self.token.clone());
         let keys = scene.read_keys;
         let requests: Requests = match work {
@@ -167,12 +198,13 @@ impl Side for OpenBao {
             Work::List => Arc::new(move |_| http(address, "LIST", "secret/metadata/list", &token, String::new())),
             Work::Pki => self.certificates("stored"),
             Work::PkiUnstored => self.certificates("unstored"),
+            Work::Database => Arc::new(move |_| http(address, "GET", "database/creds/bench", &token, String::new())),
             Work::Transit => Arc::new(move |number| {
                 let body = json!({"plaintext": STANDARD.encode(value(number))}).to_string();
                 http(address, "POST", "transit/encrypt/bench", &token, body)
             }),
         };
-        Ok((requests, 1))
+        Ok(Load { then: (work == Work::Database).then(|| self.end()), ..Load::from(requests) })
     }
 }
 

@@ -7,11 +7,14 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use coffer_tests::issuer::{Issuer, Pod};
+use coffer_tests::{
+    issuer::{Issuer, Pod},
+    postgres::Postgres,
+};
 use http_body_util::Full;
 use hyper::body::Bytes;
 
-use crate::load::{Requests, Target};
+use crate::load::{Load, Target};
 
 /// Bytes of a secret's value.
 const VALUE_BYTES: usize = 1_024;
@@ -37,6 +40,8 @@ pub(crate) enum Work {
     Pki,
     /// Such certificates are made, and nothing is kept of them.
     PkiUnstored,
+    /// Users of a PostgreSQL are made, and ended at once.
+    Database,
 }
 
 /// What both servers hold.
@@ -51,6 +56,8 @@ pub(crate) struct Scene {
     pub(crate) list_keys: u64,
     /// Whose tokens both believe.
     pub(crate) issuer: Issuer,
+    /// The port of a PostgreSQL on loopback, where its users are made.
+    pub(crate) database: Option<u16>,
 }
 
 impl Scene {
@@ -82,8 +89,27 @@ pub(crate) trait Side {
     fn process(&self) -> u32;
     /// How it is reached.
     fn target(&self) -> &Target;
-    /// The requests of a work, and how many of them do it once.
-    fn requests(&self, work: Work, scene: &Scene) -> Result<(Requests, u64)>;
+    /// What does a work.
+    fn load(&self, work: Work, scene: &Scene) -> Result<Load>;
+}
+
+/// The user of a server in the database: allowed to make users, and to end their sessions.
+pub(crate) const KEEPER: (&str, &str) = ("keeper", "keeper-password");
+/// Connections that a server has to the database.
+pub(crate) const DATABASE_CONNECTIONS: u32 = 16;
+/// What makes a user.
+pub(crate) const CREATION: &str =
+    "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'; GRANT SELECT ON orders TO \"{{name}}\"";
+/// What ends one, as the peer's documentation has it; Coffer's own way is longer.
+pub(crate) const REVOCATION: &str = "REVOKE ALL ON orders FROM \"{{name}}\"; DROP ROLE IF EXISTS \"{{name}}\"";
+
+/// A PostgreSQL with something to have a right to.
+pub(crate) fn database() -> Result<Postgres> {
+    let database = Postgres::start()?;
+    let (user, password) = KEEPER;
+    database.sql("CREATE TABLE orders (id int)")?;
+    database.sql(&format!("CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{password}'"))?;
+    Ok(database)
 }
 
 /// A value that is no other's.
