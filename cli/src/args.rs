@@ -247,6 +247,15 @@ pub(crate) enum Command {
     Help(commands::help::Help),
 }
 
+/// Reads how long a credential should last.
+pub(crate) fn parse_ttl(text: &str) -> std::result::Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|_| "write a duration such as 30m, 12h or 30d".to_owned())?;
+    if ttl.subsec_nanos() != 0 || ttl.is_zero() {
+        return Err("a credential lasts whole seconds, at least one".to_owned());
+    }
+    Ok(ttl)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,32 @@ pub struct Lease {
     pub lasts_at_most: Duration,
 }
 
+/// A credential is looked at no sooner than this after it was made or renewed.
+const LOOK_MIN: Duration = Duration::from_millis(500);
+/// The directory of paths below which credentials are that all share.
+const SHARED: &str = "static-creds";
+
+/// When to renew, or replace, a credential that has so much of its life left: after two thirds of that, so that the last
+/// third is there to do it in; never at once.
+#[must_use]
+pub fn renew_after(left: Duration) -> Duration {
+    (left / 3 * 2).max(LOOK_MIN)
+}
+
+/// Whether a credential's path is that of one which all share: `MOUNT/static-creds/NAME`.
+#[must_use]
+pub fn is_shared_credential(path: &str) -> bool {
+    path.split('/').nth(1) == Some(SHARED)
+}
+
+impl Lease {
+    /// Whether a renewal of it came to nothing, or was the last that comes to anything: then the credential is replaced.
+    #[must_use]
+    pub fn lasts_no_longer(&self, renewed: &Self) -> bool {
+        renewed.lasts <= self.lasts || renewed.lasts >= renewed.lasts_at_most
+    }
+}
+
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").field("expires", &self.expires).field("lease", &self.lease).finish_non_exhaustive()
@@ -103,5 +129,32 @@ mod tests {
         assert!(Credential::try_from(IssueCredentialResponse::default()).is_err(), "that would last for ever");
         let half = IssueCredentialResponse { issued: at(100), ..Default::default() };
         assert!(Credential::try_from(half).is_err());
+    }
+
+    #[test]
+    fn a_credential_is_looked_at_after_two_thirds_of_what_is_left_and_never_at_once() {
+        assert_eq!(renew_after(Duration::from_secs(900)), Duration::from_secs(600));
+        assert_eq!(renew_after(Duration::from_millis(600)), LOOK_MIN);
+        assert_eq!(renew_after(Duration::ZERO), LOOK_MIN);
+    }
+
+    #[test]
+    fn a_lease_that_is_at_its_end_is_renewed_no_further() {
+        let lasting = |secs, most| Lease {
+            id: String::new(),
+            issued: SystemTime::UNIX_EPOCH,
+            expires: SystemTime::UNIX_EPOCH,
+            lasts: Duration::from_secs(secs),
+            lasts_at_most: Duration::from_secs(most),
+        };
+        assert!(!lasting(60, 300).lasts_no_longer(&lasting(100, 300)));
+        assert!(lasting(60, 300).lasts_no_longer(&lasting(60, 300)));
+        assert!(lasting(60, 300).lasts_no_longer(&lasting(300, 300)));
+    }
+
+    #[test]
+    fn what_is_shared_shows_in_the_path() {
+        assert!(is_shared_credential("database/static-creds/app"));
+        assert!(!is_shared_credential("database/creds/static-creds") && !is_shared_credential("static-creds"));
     }
 }

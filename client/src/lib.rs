@@ -28,7 +28,7 @@ mod watch;
 pub use backoff::Backoff;
 pub use client::{Client, MESSAGE_BYTES_MAX, Options, Session};
 pub use connection::Connection;
-pub use credential::{Credential, Lease};
+pub use credential::{Credential, Lease, is_shared_credential, renew_after};
 pub use error::{Blame, Detail, Error};
 pub use identity::{Identity, IdentityError};
 pub use keeper::{SERVICE_ACCOUNT_TOKEN_BYTES_MAX, SessionKeeper, WorkloadLogin};

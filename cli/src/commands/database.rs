@@ -1,7 +1,5 @@
 //! `coffer database`.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 
 use crate::{app::App, exit::Exit, failure::Result};
@@ -65,13 +63,4 @@ impl InMount {
     fn static_roles(&self) -> String {
         format!("{}/static-roles", self.mount)
     }
-}
-
-/// Reads a time that a credential may last.
-pub(super) fn parse_ttl(text: &str) -> std::result::Result<Duration, String> {
-    let ttl = humantime::parse_duration(text).map_err(|_| "write a duration such as 30m or 12h".to_owned())?;
-    if ttl.subsec_nanos() != 0 || ttl.is_zero() {
-        return Err("a credential lasts whole seconds, at least one".to_owned());
-    }
-    Ok(ttl)
 }

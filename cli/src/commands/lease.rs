@@ -11,9 +11,10 @@ use coffer_secret::SecretBytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use super::{confirm, database::parse_ttl, kv::show};
+use super::{confirm, kv::show};
 use crate::{
     app::{App, PAGE_SIZE, Vault, all_pages, answer, part},
+    args::parse_ttl,
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},

@@ -62,15 +62,6 @@ impl Mount {
     }
 }
 
-/// A time in whole seconds; the vault knows how long it may be.
-fn parse_ttl(text: &str) -> std::result::Result<Duration, String> {
-    let ttl = humantime::parse_duration(text).map_err(|_| "write a duration such as 12h, 30d or 10y".to_owned())?;
-    if ttl.subsec_nanos() != 0 || ttl.is_zero() {
-        return Err("a certificate lasts a number of whole seconds".to_owned());
-    }
-    Ok(ttl)
-}
-
 fn secs(ttl: Option<Duration>) -> u64 {
     ttl.map_or(0, |ttl| ttl.as_secs())
 }

@@ -1,6 +1,7 @@
 //! `coffer run`: a program with secrets in files.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     future::pending,
     io::{self, ErrorKind},
@@ -10,8 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use coffer_client::Secret;
-use coffer_secret::SecretBytes;
+use coffer_client::is_shared_credential;
 use rustix::{fs::Mode, process::Signal};
 use tokio::{
     signal::unix::{Signal as Signals, SignalKind, signal},
@@ -27,18 +27,20 @@ use crate::{
     memory::MemoryFolder,
 };
 
+mod credentials;
 mod follow;
 mod on_change;
+mod wanted;
 
+use credentials::{Credentials, Parameter};
 use follow::{Secrets, follow, read};
 use on_change::OnChange;
+use wanted::{Wanted, content, filled, wanted};
 
 /// The variable that tells the program where its files are.
 const FILES_VARIABLE: &str = "COFFER_FILES";
 /// Files for one program, at most.
 const FILES_MAX: usize = 128;
-/// Bytes in a file's name, at most.
-const NAME_BYTES_MAX: usize = 255;
 /// The status of a program that cannot be started, and of one that is not there: as shells have it.
 const NOT_STARTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -59,6 +61,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// With --watch a change of a secret is in the files within a second, each replaced as a whole. The program is then ended
 /// with SIGTERM and started anew, or what --on-change says. While the vault is away, or the session has ended, the files stay
 /// as they are.
+///
+/// With --credential one is made for the program: a user of a database, a certificate, a token. It is renewed for as long as the
+/// program runs, and ended with it. Where it cannot be renewed any further --watch has another made, which counts as a change.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -66,11 +71,22 @@ Examples:
   coffer run --file db.json=kv/prod/payments -- ./server --config-dir /etc/server   all fields, as JSON
   coffer run --file key=kv/prod/tls#key --file cert=kv/prod/tls#cert -- sh -c 'ls $COFFER_FILES'
   coffer run --watch --file db=kv/prod/payments#password -- ./server --password-file {db}
+  coffer run --credential pass=database/creds/app#password --credential user=database/creds/app#username -- ./report
+  coffer run --watch --credential tls.crt=pki/issue/web#certificate --credential tls.key=pki/issue/web#private_key \\
+      --parameter common_name=web.shop.svc -- ./server
   coffer run --watch --on-change signal=HUP --file htpasswd=kv/prod/web#htpasswd -- nginx -g 'daemon off;'")]
 pub(crate) struct Run {
     /// A file and the secret in it: with #FIELD that field's bytes, without it all fields as a JSON object
-    #[arg(short, long = "file", value_name = "NAME=PATH[#FIELD]", required = true, add = crate::complete::files())]
+    #[arg(short, long = "file", value_name = "NAME=PATH[#FIELD]", add = crate::complete::files())]
     files: Vec<String>,
+    /// A file and the credential in it, MOUNT/creds/ROLE, MOUNT/static-creds/NAME or MOUNT/issue/ROLE: files of one path have the
+    /// same one
+    #[arg(short, long = "credential", value_name = "NAME=PATH[#FIELD]")]
+    credentials: Vec<String>,
+    /// What a credential is to be, as for `coffer issue`, or ttl, how long it should last; with PATH: before it where there are
+    /// several
+    #[arg(short, long = "parameter", value_name = "[PATH:]KEY=VALUE", requires = "credentials")]
+    parameters: Vec<Parameter>,
     /// Follow the secrets: what changes in them changes in the files, and the program is started anew
     #[arg(short, long)]
     watch: bool,
@@ -82,32 +98,44 @@ pub(crate) struct Run {
     program: Vec<OsString>,
 }
 
-/// A file that is wanted.
-#[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    name: String,
-    path: String,
-    field: Option<String>,
-}
-
 impl Run {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
-        let wanted = wanted(&self.files)?;
-        let vault = app.vault()?;
-        let secrets = read(&vault, wanted.iter().map(|file| file.path.as_str())).await?;
-        let versions = secrets.iter().map(|(path, secret)| (path.clone(), secret.version)).collect();
-        // Before anything is written: what ends this command from now on ends the program.
+        let wanted = wanted(&self.files, &self.credentials)?;
+        let credentials = Credentials::new(&wanted, self.parameters)?;
+        // Before anything is made or written: what ends this command from now on ends the program.
         let mut signals = Forwarded::new()?;
-        let running = Running { wanted, folder: MemoryFolder::new(app, "run")?, program: self.program };
+        let ended = Self::follow(app, &credentials, (wanted, self.program), (self.watch, self.on_change), &mut signals).await;
+        credentials.end(app, true).await;
+        ended
+    }
+
+    /// Runs the program for as long as it runs.
+    async fn follow(
+        app: &App,
+        credentials: &Credentials,
+        (wanted, program): (Vec<Wanted>, Vec<OsString>),
+        (watch, on_change): (bool, OnChange),
+        signals: &mut Forwarded,
+    ) -> Result<Exit> {
+        let vault = app.vault()?;
+        let secrets = read(&vault, credentials, wanted.iter().map(|file| file.path.as_str())).await?;
+        let is_followed = |path: &String| !credentials.has(path) || is_shared_credential(path);
+        let versions = secrets.iter().filter(|(path, _)| is_followed(path));
+        let versions: BTreeMap<_, _> = versions.map(|(path, secret)| (path.clone(), secret.version)).collect();
+        let running = Running { wanted, folder: MemoryFolder::new(app, "run")?, program };
         running.write(&secrets)?;
         drop(secrets);
         let mut child = running.start()?;
+        credentials.acknowledge(app).await;
         let (changed, mut changes) = mpsc::channel(1);
         let followed = async {
-            if self.watch {
-                follow(app, versions, changed).await;
-            }
-            pending::<()>().await;
+            let secrets = async {
+                if watch && !versions.is_empty() {
+                    follow(app, credentials, versions, changed.clone()).await;
+                }
+                pending::<()>().await;
+            };
+            tokio::join!(secrets, credentials.keep(app, watch, &changed));
         };
         tokio::pin!(followed);
         // What has changed and is not in the files yet.
@@ -123,7 +151,7 @@ impl Run {
                 continue;
             }
             unwritten.clear();
-            match self.on_change {
+            match on_change {
                 OnChange::Nothing => {}
                 OnChange::Signal(signal) => child.signal(signal),
                 OnChange::Restart => {
@@ -133,8 +161,11 @@ impl Run {
                         drop(child.wait().await);
                     }
                     child = running.start()?;
+                    // Nobody uses those any more that were replaced.
+                    credentials.end(app, false).await;
                 }
             }
+            credentials.acknowledge(app).await;
         };
         let status = status.map_err(|error| Failure::new(Exit::Failed, format!("the program cannot be followed: {error}")))?;
         drop(running);
@@ -174,63 +205,6 @@ fn not_started(program: &OsString, error: &io::Error) -> Box<Failure> {
     let what = format!("cannot run {}: {}", program.to_string_lossy(), crate::failure::plain(error));
     Failure::new(Exit::Program(code), what)
         .next("write the program and its arguments after --: coffer run --file ... -- PROGRAM ARGUMENT")
-}
-
-/// The files asked for, each name once.
-fn wanted(files: &[String]) -> Result<Vec<Wanted>> {
-    if files.len() > FILES_MAX {
-        return Err(Failure::usage(format!("{} files; at most {FILES_MAX}", files.len())));
-    }
-    let mut all: Vec<Wanted> = Vec::with_capacity(files.len());
-    for text in files {
-        let wrong = || {
-            Failure::usage(format!("'{text}' names no file and secret")).next("write --file NAME=PATH or --file NAME=PATH#FIELD")
-        };
-        let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
-        let (path, field) = match rest.rsplit_once('#') {
-            Some((path, "")) => (path, None),
-            Some((path, field)) => (path, Some(field.to_owned())),
-            None => (rest, None),
-        };
-        if path.is_empty() {
-            return Err(wrong());
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(Failure::usage(format!("'{name}' is no name for a file"))
-                .why(format!("a name is 1 to {NAME_BYTES_MAX} of A-Z a-z 0-9 . - _ and does not begin with a dot")));
-        }
-        if all.iter().any(|known| known.name == name) {
-            return Err(Failure::usage(format!("the file {name} is given twice")));
-        }
-        all.push(Wanted { name: name.to_owned(), path: path.to_owned(), field });
-    }
-    Ok(all)
-}
-
-/// What a file holds.
-fn content(file: &Wanted, secret: &Secret) -> Result<SecretBytes> {
-    match &file.field {
-        Some(field) => match secret.field(field) {
-            Some(value) => Ok(value.duplicate()),
-            None => Err(super::kv::no_field(&file.path, field, secret)),
-        },
-        None => {
-            let fields: Vec<_> = secret.fields.iter().map(|(name, value)| (name.clone(), value.duplicate())).collect();
-            let text = crate::document::written(&fields, crate::document::Form::Json, "")?;
-            Ok(SecretBytes::copied_from(text.expose().as_bytes()))
-        }
-    }
-}
-
-/// The argument with `{NAME}` replaced, for each name of a file. Other braces stay as they are.
-fn filled(argument: &OsString, wanted: &[Wanted], folder: &str) -> OsString {
-    let Some(text) = argument.to_str() else { return argument.clone() };
-    let mut text = text.to_owned();
-    for file in wanted {
-        text = text.replace(&format!("{{{}}}", file.name), &format!("{folder}/{}", file.name));
-    }
-    text.into()
 }
 
 fn code(status: ExitStatus) -> u8 {
@@ -284,36 +258,4 @@ impl Forwarded {
 /// Whether a terminal's keys reach this command, and so the program too.
 fn in_foreground() -> bool {
     rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_has_a_name_a_secret_and_perhaps_a_field() {
-        let one = |text: &str| wanted(&[text.to_owned()]).map(|mut all| all.remove(0));
-        let file = |name: &str, path: &str, field: Option<&str>| Wanted {
-            name: name.into(),
-            path: path.into(),
-            field: field.map(str::to_owned),
-        };
-        assert_eq!(one("db=kv/prod/db#password").unwrap(), file("db", "kv/prod/db", Some("password")));
-        assert_eq!(one("db.json=kv/prod/db").unwrap(), file("db.json", "kv/prod/db", None));
-        assert_eq!(one("a=kv/x#y#").unwrap(), file("a", "kv/x#y", None));
-        for bad in ["kv/prod/db", "=kv/x", "../a=kv/x", "a/b=kv/x", ".lock=kv/x", "a=", "a=#f", "a b=kv/x"] {
-            assert!(one(bad).is_err(), "{bad}");
-        }
-        assert!(wanted(&["a=kv/x".into(), "a=kv/y".into()]).is_err());
-        let many = |count: usize| (0..count).map(|number| format!("f{number}=kv/x")).collect::<Vec<_>>();
-        assert!(wanted(&many(FILES_MAX)).is_ok() && wanted(&many(FILES_MAX + 1)).is_err());
-    }
-
-    #[test]
-    fn braces_stand_for_files_that_are_named_and_for_nothing_else() {
-        let files = wanted(&["db=kv/x".into(), "a.json=kv/y".into()]).unwrap();
-        let fill = |text: &str| filled(&OsString::from(text), &files, "/m");
-        assert_eq!(fill("file={db},{a.json}"), "file=/m/db,/m/a.json");
-        assert_eq!(fill(r#"{"db": {}, "x": {c}}"#), r#"{"db": {}, "x": {c}}"#);
-    }
 }

@@ -17,8 +17,6 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(10);
 /// When the vault is asked again for a credential that it refused.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
-/// A credential is looked at no sooner than this after it was made or renewed.
-const LOOK_MIN: Duration = Duration::from_millis(500);
 
 /// A credential that was made, or one that is to be.
 pub(crate) struct Held {
@@ -55,10 +53,8 @@ impl Held {
     }
 }
 
-/// Two thirds of what is left of a credential's life: it has the last third to be renewed, or replaced, in.
 fn due(lasts: Duration, made: Instant, now: Instant) -> Instant {
-    let left = (made + lasts).saturating_duration_since(now);
-    now + (left / 3 * 2).max(LOOK_MIN)
+    now + coffer_client::renew_after((made + lasts).saturating_duration_since(now))
 }
 
 impl Agent {
@@ -146,8 +142,7 @@ impl Agent {
                 continue;
             };
             match self.keeper.renew_lease(&lease.id, source.credential.as_ref().map_or(0, |wanted| wanted.ttl_secs)).await {
-                // It lasts as long as it ever will.
-                Ok(renewed) if renewed.lasts <= lease.lasts || renewed.lasts >= renewed.lasts_at_most => {
+                Ok(renewed) if lease.lasts_no_longer(&renewed) => {
                     tracing::info!(path = source.path, lease = lease.id, "cannot be renewed further: replaced");
                     tended.replace.push(source);
                 }
@@ -187,21 +182,5 @@ impl Agent {
             }
         }
         tended
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_credential_is_looked_at_after_two_thirds_of_what_is_left_and_never_at_once() {
-        let secs = Duration::from_secs;
-        let made = Instant::now();
-        assert_eq!(due(secs(900), made, made), made + secs(600));
-        let later = made + secs(600);
-        assert_eq!(due(secs(1_500), made, later), later + secs(600));
-        let past = made + secs(10);
-        assert_eq!(due(secs(1), made, past), past + LOOK_MIN);
     }
 }

@@ -1,5 +1,6 @@
 //! The `coffer` command against a real vault, as people use it.
 
+mod credentials;
 mod dev;
 mod kv;
 mod run;
@@ -29,6 +30,8 @@ struct Office {
     vault: Vault,
     /// Writes, and reads no values.
     admin: Coffer,
+    /// Says who may do what.
+    officer: Coffer,
     /// Reads and writes below kv/dev.
     developer: Coffer,
 }
@@ -43,7 +46,7 @@ impl Office {
             officer.ok(["grant", "read,list,write,delete,destroy", path, "--to", "operator:dev"])?;
         }
         let developer = person(&vault, DEVELOPER)?;
-        Ok(Self { vault, admin, developer })
+        Ok(Self { vault, admin, officer, developer })
     }
 }
 

@@ -8,9 +8,10 @@ use coffer_client::proto::{
 };
 use serde::Serialize;
 
-use super::{InMount, parse_ttl};
+use super::InMount;
 use crate::{
     app::{App, Vault, answer},
+    args::parse_ttl,
     commands::show_names,
     dry_run::{DryRun, Planned},
     exit::Exit,

@@ -9,9 +9,10 @@ use coffer_client::proto::{
 };
 use serde::Serialize;
 
-use super::{InMount, parse_ttl};
+use super::InMount;
 use crate::{
     app::{App, Vault, answer},
+    args::parse_ttl,
     commands::{confirm, show_names},
     dry_run::{DryRun, Planned},
     exit::Exit,

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::{
     app::{App, Vault, answer},
-    commands::{database::parse_ttl, show_names},
+    args::parse_ttl,
+    commands::show_names,
     dry_run::{DryRun, Planned},
     exit::Exit,
     failure::Result,

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::{
     Mount,
     ca_from_elsewhere::{Import, Install, Request, Sign},
-    config, name, parse_ttl,
+    config, name,
 };
 use crate::{
     app::{App, PAGE_SIZE, Vault, all_pages, answer, part},
+    args::parse_ttl,
     commands::confirm,
     dry_run::{DryRun, Planned},
     exit::Exit,

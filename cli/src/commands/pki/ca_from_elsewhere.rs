@@ -5,9 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use coffer_client::proto::{CreateIntermediateRequest, ImportIssuerRequest, InstallCertificateRequest, SignIssuerRequest};
 
-use super::{Mount, ca::Json, parse_ttl};
+use super::{Mount, ca::Json};
 use crate::{
     app::{App, answer, part},
+    args::parse_ttl,
     exit::Exit,
     failure::Result,
     input::{Source, TEXT_BYTES_MAX},

@@ -10,9 +10,10 @@ use coffer_client::proto::{IssueCertificateRequest, IssuedCertificate, SignCerti
 use coffer_secret::{SecretBytes, SecretString};
 use serde::Serialize;
 
-use super::{Mount, parse_ttl, secs};
+use super::{Mount, secs};
 use crate::{
     app::{App, answer, part},
+    args::parse_ttl,
     exit::Exit,
     failure::{Failure, Result},
     input::{Source, TEXT_BYTES_MAX},

@@ -8,9 +8,10 @@ use coffer_client::proto::{
 };
 use serde::Serialize;
 
-use super::{Mount, name, parse_ttl, secs};
+use super::{Mount, name, secs};
 use crate::{
     app::{App, PAGE_SIZE, all_pages, answer, part},
+    args::parse_ttl,
     commands::{confirm, parse_list},
     dry_run::{DryRun, Planned},
     exit::Exit,

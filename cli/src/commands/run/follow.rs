@@ -8,6 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::Credentials;
 use crate::app::{App, Vault, answer};
 
 /// How long nothing must change until a change is dealt with: secrets that are changed together are one change.
@@ -22,12 +23,21 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub(super) type Secrets = BTreeMap<String, Secret>;
 
 /// Reads secrets, each once.
-pub(super) async fn read(vault: &Vault, paths: impl Iterator<Item = &str>) -> crate::failure::Result<Secrets> {
+pub(super) async fn read(
+    vault: &Vault,
+    credentials: &Credentials,
+    paths: impl Iterator<Item = &str>,
+) -> crate::failure::Result<Secrets> {
     let mut secrets = Secrets::new();
     for path in paths {
         if !secrets.contains_key(path) {
-            let attempt = vault.attempt(format!("read {path}")).at("read", path);
-            secrets.insert(path.to_owned(), answer(&attempt, vault.client.kv_get(path, 0).await)?);
+            let secret = if credentials.has(path) {
+                credentials.make(vault, path).await?
+            } else {
+                let attempt = vault.attempt(format!("read {path}")).at("read", path);
+                answer(&attempt, vault.client.kv_get(path, 0).await)?
+            };
+            secrets.insert(path.to_owned(), secret);
         }
     }
     Ok(secrets)
@@ -35,11 +45,16 @@ pub(super) async fn read(vault: &Vault, paths: impl Iterator<Item = &str>) -> cr
 
 /// Sends secrets that have changed, for as long as it is asked. What is away or refused is told once, and tried again with
 /// the session that there is then: who logs in anew meanwhile is heard of.
-pub(super) async fn follow(app: &App, mut versions: BTreeMap<String, u64>, changed: mpsc::Sender<Secrets>) {
+pub(super) async fn follow(
+    app: &App,
+    credentials: &Credentials,
+    mut versions: BTreeMap<String, u64>,
+    changed: mpsc::Sender<Secrets>,
+) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let mut told = String::new();
     loop {
-        let why = match attempt(app, &mut versions, &changed, &mut backoff).await {
+        let why = match attempt((app, credentials), &mut versions, &changed, &mut backoff).await {
             Ok(()) => return,
             Err(why) => why,
         };
@@ -53,7 +68,7 @@ pub(super) async fn follow(app: &App, mut versions: BTreeMap<String, u64>, chang
 
 /// Follows until that ends, and says why; done where nobody listens any more.
 async fn attempt(
-    app: &App,
+    (app, credentials): (&App, &Credentials),
     versions: &mut BTreeMap<String, u64>,
     changed: &mpsc::Sender<Secrets>,
     backoff: &mut Backoff,
@@ -71,7 +86,7 @@ async fn attempt(
         if due.is_empty() {
             continue;
         }
-        let fresh = read(&vault, due.iter().map(String::as_str)).await.map_err(|failure| failure.what)?;
+        let fresh = read(&vault, credentials, due.iter().map(String::as_str)).await.map_err(|failure| failure.what)?;
         versions.extend(fresh.iter().map(|(path, secret)| (path.clone(), secret.version)));
         if changed.send(fresh).await.is_err() {
             return Ok(());

@@ -47,6 +47,7 @@ pub(super) struct RawSecret {
     pub(super) paths: Option<BTreeMap<String, String>>,
     pub(super) version: Option<u64>,
     pub(super) credential: Option<String>,
+    pub(super) credentials: Option<BTreeMap<String, RawCredential>>,
     pub(super) ttl: Option<String>,
     pub(super) parameters: Option<BTreeMap<String, String>>,
     pub(super) format: Option<RawFormat>,
@@ -54,6 +55,22 @@ pub(super) struct RawSecret {
     pub(super) template: Option<String>,
     pub(super) template_file: Option<PathBuf>,
     pub(super) mode: Option<String>,
+}
+
+/// A credential of a template: its path, or that and what it is to be.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a path, or a table of path, ttl and parameters")]
+pub(super) enum RawCredential {
+    Path(String),
+    Table(RawCredentialTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCredentialTable {
+    pub(super) path: String,
+    pub(super) ttl: Option<String>,
+    pub(super) parameters: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -6,20 +6,18 @@ use std::{
     path::Path,
 };
 
-use coffer_client::WATCH_PATHS_MAX;
+use coffer_client::{WATCH_PATHS_MAX, is_shared_credential};
 use toml::Spanned;
 
 use super::{
     ConfigError, Origin,
-    raw::{RawFormat, RawSecret},
+    raw::{RawCredential, RawCredentialTable, RawFormat, RawSecret},
     read_at_most,
 };
 use crate::render::template::{self, Template};
 
 /// Bytes in a file's name.
 const NAME_BYTES_MAX: usize = 255;
-/// The directory of paths below which credentials are that all share.
-const SHARED: &str = "static-creds";
 /// What a template calls the secret of `path`.
 const ALIAS: &str = "secret";
 
@@ -58,18 +56,13 @@ impl Source {
     /// Whether it changes without the agent's doing, and must be followed: a secret whose newest version is wanted, or a
     /// credential that all share and that is rotated.
     pub(crate) fn is_followed(&self) -> bool {
-        self.version == 0 && (self.credential.is_none() || is_shared(&self.path))
+        self.version == 0 && (self.credential.is_none() || is_shared_credential(&self.path))
     }
 
     /// The newest version of the secret at a path.
     pub(crate) fn newest(path: &str) -> Self {
         Self { path: path.to_owned(), version: 0, credential: None }
     }
-}
-
-/// Whether a credential's path is that of one which all share: `MOUNT/static-creds/NAME`.
-fn is_shared(path: &str) -> bool {
-    path.split('/').nth(1) == Some(SHARED)
 }
 
 impl fmt::Display for Source {
@@ -164,36 +157,32 @@ fn file(mut raw: RawSecret, default_mode: u32, config: &Path) -> Result<SecretFi
     if raw.field.is_some() && format != RawFormat::Raw {
         return Err("field needs format = \"raw\", or none".to_owned());
     }
-    if raw.paths.is_some() && format != RawFormat::Template {
-        return Err("paths needs format = \"template\"; another form has one path".to_owned());
+    if (raw.paths.is_some() || raw.credentials.is_some()) && format != RawFormat::Template {
+        return Err("paths and credentials need format = \"template\"; another form has one path, or one credential".to_owned());
     }
     if raw.ttl.is_some() && raw.credential.is_none() {
-        return Err("ttl goes with credential: a secret lasts as long as it lasts".to_owned());
+        return Err(
+            "ttl goes with credential: a secret lasts as long as it lasts, and each of credentials has its own".to_owned()
+        );
     }
     if raw.parameters.is_some() && raw.credential.is_none() {
-        return Err("parameters go with credential: a secret is what it is".to_owned());
+        return Err("parameters go with credential: a secret is what it is, and each of credentials has its own".to_owned());
     }
     if let Some(path) = raw.credential.take() {
-        if raw.path.is_some() || raw.paths.is_some() || raw.version.is_some() {
-            return Err("a credential has no path, paths or version beside it".to_owned());
+        if raw.path.is_some() || raw.paths.is_some() || raw.credentials.is_some() || raw.version.is_some() {
+            return Err("a credential has no path, paths, credentials or version beside it".to_owned());
         }
-        let ttl_secs = raw.ttl.as_deref().map_or(Ok(0), ttl_secs)?;
-        check_path(&path)?;
-        if is_shared(&path) && (raw.ttl.is_some() || raw.parameters.is_some()) {
-            return Err(format!("{path} is the same for all who have it: it takes no ttl and no parameters"));
-        }
-        let credential = Credential { ttl_secs, parameters: raw.parameters.take().unwrap_or_default() };
-        let sources = BTreeMap::from([(ALIAS.to_owned(), Source { path, version: 0, credential: Some(credential) })]);
-        return finish(raw, sources, format, default_mode, config);
+        let wanted = credential(RawCredentialTable { path, ttl: raw.ttl.take(), parameters: raw.parameters.take() })?;
+        return finish(raw, BTreeMap::from([(ALIAS.to_owned(), wanted)]), format, default_mode, config);
     }
-    let sources = match (raw.path.take(), raw.paths.take()) {
-        (Some(path), None) => one(&path, raw.version.unwrap_or(0))?,
-        (None, Some(paths)) if raw.version.is_none() => many(paths)?,
-        (None, Some(_)) => return Err("version goes with path; secrets of paths are always the newest".to_owned()),
-        _ => return Err(
-            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\", \"MOUNT/static-creds/NAME\" or \"MOUNT/issue/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" }"
+    let sources = match (raw.path.take(), raw.paths.take(), raw.credentials.take()) {
+        (Some(path), None, None) => one(&path, raw.version.unwrap_or(0))?,
+        (None, None, None) | (Some(_), _, _) => return Err(
+            "give path = \"MOUNT/NAME\", credential = \"MOUNT/creds/ROLE\", \"MOUNT/static-creds/NAME\" or \"MOUNT/issue/ROLE\", or for a template paths = { NAME = \"MOUNT/NAME\" } and credentials = { NAME = \"MOUNT/creds/ROLE\" }"
                 .to_owned(),
         ),
+        _ if raw.version.is_some() => return Err("version goes with path; secrets of paths are always the newest".to_owned()),
+        (None, paths, credentials) => many(paths.unwrap_or_default(), credentials.unwrap_or_default())?,
     };
     finish(raw, sources, format, default_mode, config)
 }
@@ -236,21 +225,46 @@ fn one(path: &str, version: u64) -> Result<BTreeMap<String, Source>, String> {
     Ok(BTreeMap::from([(ALIAS.to_owned(), Source { version, ..Source::newest(path) })]))
 }
 
-fn many(paths: BTreeMap<String, String>) -> Result<BTreeMap<String, Source>, String> {
-    if paths.is_empty() {
-        return Err("paths is empty".to_owned());
-    }
+/// The sources of a template, by the names that it has for them.
+fn many(
+    paths: BTreeMap<String, String>,
+    credentials: BTreeMap<String, RawCredential>,
+) -> Result<BTreeMap<String, Source>, String> {
     let mut sources = BTreeMap::new();
     for (alias, path) in paths {
+        check_path(&path)?;
+        sources.insert(alias, Source::newest(&path));
+    }
+    for (alias, wanted) in credentials {
+        let wanted = match wanted {
+            RawCredential::Path(path) => RawCredentialTable { path, ttl: None, parameters: None },
+            RawCredential::Table(table) => table,
+        };
+        if sources.insert(alias.clone(), credential(wanted)?).is_some() {
+            return Err(format!("{alias:?} is in paths and in credentials: rename one"));
+        }
+    }
+    if sources.is_empty() {
+        return Err("paths and credentials are empty".to_owned());
+    }
+    for alias in sources.keys() {
         let mut bytes = alias.bytes();
         let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         if !begins || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return Err(format!("{alias:?} cannot be a name in a template: use letters, digits and _"));
         }
-        check_path(&path)?;
-        sources.insert(alias, Source::newest(&path));
     }
     Ok(sources)
+}
+
+fn credential(RawCredentialTable { path, ttl, parameters }: RawCredentialTable) -> Result<Source, String> {
+    check_path(&path)?;
+    if is_shared_credential(&path) && (ttl.is_some() || parameters.is_some()) {
+        return Err(format!("{path} is the same for all who have it: it takes no ttl and no parameters"));
+    }
+    let ttl_secs = ttl.as_deref().map_or(Ok(0), ttl_secs)?;
+    let credential = Credential { ttl_secs, parameters: parameters.unwrap_or_default() };
+    Ok(Source { path, version: 0, credential: Some(credential) })
 }
 
 /// Only what is plainly wrong: the vault has the rules for paths.

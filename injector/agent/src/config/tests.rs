@@ -166,6 +166,26 @@ fn faults_are_told_with_file_and_line() {
             "agent.toml:1: secret \"x\": a credential has no path",
         ),
         (
+            "[[secrets]]\nname = \"x\"\ncredentials = { db = \"database/creds/app\" }\n",
+            "agent.toml:1: secret \"x\": paths and credentials need format = \"template\"",
+        ),
+        (
+            "[[secrets]]\nname = \"x\"\ncredentials = { db = 1 }\ntemplate = \"\"\n",
+            "agent.toml:3: a path, or a table of path, ttl and parameters",
+        ),
+        (
+            "[[secrets]]\nname = \"x\"\npaths = { db = \"kv/a\" }\ncredentials = { db = \"database/creds/app\" }\ntemplate = \"\"\n",
+            "agent.toml:1: secret \"x\": \"db\" is in paths and in credentials",
+        ),
+        (
+            "[[secrets]]\nname = \"x\"\ncredentials = { db = { path = \"database/static-creds/app\", ttl = \"1h\" } }\ntemplate = \"\"\n",
+            "agent.toml:1: secret \"x\": database/static-creds/app is the same for all who have it",
+        ),
+        (
+            "[[secrets]]\nname = \"x\"\ncredentials = { }\ntemplate = \"\"\n",
+            "agent.toml:1: secret \"x\": paths and credentials are empty",
+        ),
+        (
             "[[secrets]]\nname = \"x\"\ncredential = \"database/creds/app\"\nttl = \"500ms\"\n",
             "agent.toml:1: secret \"x\": ttl \"500ms\": a credential lasts whole seconds",
         ),
@@ -192,6 +212,29 @@ fn faults_after_the_secrets_are_told_with_file_and_line() {
         let message = refusal(&(base.to_owned() + text));
         assert!(message.contains(expected), "{text}\n gives {message}\n not {expected}");
     }
+}
+
+#[test]
+fn a_template_has_secrets_and_credentials_side_by_side() {
+    let text = r#"
+[vault]
+address = "https://v"
+[[secrets]]
+name = "app.conf"
+paths = { api = "kv/prod/api" }
+credentials = { db = "database/creds/app", tls = { path = "pki/issue/web", ttl = "24h", parameters = { common_name = "a.svc" } } }
+template = "{{ api.key }} {{ db.password }} {{ tls.certificate }}"
+[[secrets]]
+name = "password"
+credential = "database/creds/app"
+field = "password"
+"#;
+    let config = parse(text, &Flags::default()).unwrap();
+    let sources = &config.secrets[0].sources;
+    assert_eq!(sources["api"], Source::newest("kv/prod/api"));
+    assert_eq!(sources["db"], config.secrets[1].sources["secret"], "both files are of one user");
+    let tls = sources["tls"].credential.as_ref().unwrap();
+    assert_eq!((tls.ttl_secs, tls.parameters["common_name"].as_str()), (86_400, "a.svc"));
 }
 
 #[test]
