@@ -39,6 +39,9 @@ pub(crate) struct Flags {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// The configuration file's text itself, where there is no file.
+    #[arg(long, value_name = "TOML", conflicts_with = "config")]
+    pub(crate) config_text: Option<String>,
     /// The vault: https://HOST:PORT.
     #[arg(long, value_name = "URL")]
     pub(crate) address: Option<String>,

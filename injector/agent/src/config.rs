@@ -122,8 +122,14 @@ impl Origin<'_> {
 }
 
 impl Config {
-    /// Reads the configuration file that the flags name, if they do, and applies the flags.
+    /// Reads the configuration that the flags name or give, if they do, and applies the flags.
     pub(crate) fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        if let Some(text) = &flags.config_text {
+            if text.len() as u64 > CONFIG_BYTES_MAX {
+                return Err(ConfigError::new(format!("--config-text is larger than {CONFIG_BYTES_MAX} bytes")));
+            }
+            return Self::parse(Path::new("--config-text"), text, flags);
+        }
         let Some(file) = &flags.config else {
             return Self::build(Raw::default(), flags, &Origin { file: Path::new("the command line"), text: "" });
         };

@@ -23,12 +23,12 @@ pub struct File {
     pub mode: u32,
 }
 
-/// The files that a configuration asks for, in a file of the name `fuzz.toml`.
+/// The files that a configuration asks for, as the text that it is.
 ///
 /// # Errors
 /// What the agent would say.
 pub fn config(text: &str) -> Result<Vec<File>, String> {
-    let config = Config::parse(Path::new("fuzz.toml"), text, &Flags::default()).map_err(|error| error.to_string())?;
+    let config = Config::parse(Path::new("agent.toml"), text, &Flags::default()).map_err(|error| error.to_string())?;
     let file = |file: SecretFile| File {
         name: file.name,
         paths: file.sources.into_values().map(|source| source.path).collect(),

@@ -265,6 +265,16 @@ fn a_configuration_file_past_the_limit_is_refused() {
 }
 
 #[test]
+fn a_configuration_can_be_given_as_a_text() {
+    let load = |text: String| Config::load(&Flags { config_text: Some(text), ..Flags::default() });
+    assert_eq!(load(GOOD.to_owned()).unwrap().secrets.len(), parse(GOOD, &Flags::default()).unwrap().secrets.len());
+    assert!(load("[vault\n".to_owned()).unwrap_err().to_string().starts_with("--config-text:1: "));
+    let padding = usize::try_from(CONFIG_BYTES_MAX).unwrap() - GOOD.len();
+    assert!(load(GOOD.to_owned() + &" ".repeat(padding)).is_ok());
+    assert!(load(GOOD.to_owned() + &" ".repeat(padding + 1)).is_err());
+}
+
+#[test]
 fn a_device_without_end_is_too_large_wherever_it_is_named() {
     let flags = Flags { config: Some("/dev/zero".into()), ..Flags::default() };
     assert!(Config::load(&flags).unwrap_err().to_string().contains("larger than 1048576 bytes"));
