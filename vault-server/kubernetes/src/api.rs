@@ -41,7 +41,7 @@ pub struct ApiServerConfig {
 /// An API server. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiServer {
-    server: Server,
+    pub(crate) server: Server,
 }
 
 /// What an API server says of a token.

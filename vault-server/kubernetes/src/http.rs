@@ -88,6 +88,12 @@ impl Server {
         self.listen(request(Method::POST, path, Body::from(body))?, bytes_max).await
     }
 
+    /// Has an object replaced; where that is refused, the error says what the server said.
+    pub(crate) async fn replace(&self, path: &str, body: &Value, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+        let body = serde_json::to_vec(body).map_err(|error| ApiError::Unreadable(Box::new(error)))?;
+        self.listen(request(Method::PUT, path, Body::from(body))?, bytes_max).await
+    }
+
     /// Has an object deleted; where that is refused, the error says what the server said.
     pub(crate) async fn delete(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
         self.listen(request(Method::DELETE, path, Body::empty())?, bytes_max).await

@@ -13,6 +13,7 @@ mod cache;
 mod http;
 mod index;
 mod object;
+mod objects;
 mod token;
 mod watcher;
 
@@ -20,4 +21,5 @@ pub use self::api::{AUDIENCE_BYTES_MAX, ApiServer, ApiServerConfig, Review, Revi
 pub use self::cache::{CacheStatus, GONE_EVENTS_KEPT, Known, PodCache, PodState, STALE_SECS_MAX};
 pub use self::http::{ApiError, CALL_SECS_MAX, JWKS_BYTES_MAX, fetch_jwks};
 pub use self::index::{GONE_PODS_KEPT, LOSS_PODS_MIN, LOSS_SHARE, PODS_MAX};
+pub use self::objects::OBJECT_BYTES_MAX;
 pub use self::token::{Account, Made, MadeToken, Rule, TOKEN_ACT_SECS_MAX, TOKEN_SECS_MIN, TokenPlan};
