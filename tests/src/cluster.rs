@@ -220,9 +220,24 @@ impl Cluster {
         let server = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-server coffer /bin/\nUSER 65532:65532\n\
                       ENTRYPOINT [\"/bin/coffer-server\"]\n";
         self.push("coffer-server:0.1.0", server, &[&programs.server(), &programs.coffer()])?;
+        let injector = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-injector /bin/\nUSER 65532:65532\nENTRYPOINT [\"/bin/coffer-injector\"]\n";
+        self.push("coffer-injector:0.1.0", injector, &[&programs.injector()])?;
         let agent = env::var_os("COFFER_TEST_STATIC_AGENT").context("COFFER_TEST_STATIC_AGENT is not set: run tests/run")?;
         let file = "FROM scratch\nCOPY coffer-agent /\nUSER 65532:65532\nENTRYPOINT [\"/coffer-agent\"]\n";
         self.push("coffer-agent:0.1.0", file, &[Path::new(&agent)])
+    }
+
+    /// Takes away what the chart leaves outside of namespaces where its release is not uninstalled: a webhook without a server
+    /// would keep others from making pods.
+    pub fn uninstall(&self) {
+        let kinds = [
+            "mutatingwebhookconfiguration",
+            "validatingadmissionpolicybinding",
+            "validatingadmissionpolicy",
+            "clusterrolebinding",
+            "clusterrole",
+        ];
+        drop(self.try_kubectl(["delete", &kinds.join(","), "coffer-injector", "--ignore-not-found"]));
     }
 
     /// Runs a command on the cluster's first node, where the mounts of its pods are seen.

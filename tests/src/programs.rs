@@ -51,7 +51,18 @@ impl Programs {
         }
         let built = cargo
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .args(["build", "--locked", "--package", "coffer-server", "--package", "coffer-agent", "--package", "coffer-cli"])
+            .args([
+                "build",
+                "--locked",
+                "--package",
+                "coffer-server",
+                "--package",
+                "coffer-agent",
+                "--package",
+                "coffer-injector",
+                "--package",
+                "coffer-cli",
+            ])
             .stdin(Stdio::null())
             .stderr(progress())
             .status()
@@ -80,6 +91,12 @@ impl Programs {
     #[must_use]
     pub fn coffer(&self) -> PathBuf {
         self.folder.join("coffer")
+    }
+
+    /// The injector.
+    #[must_use]
+    pub fn injector(&self) -> PathBuf {
+        self.folder.join("coffer-injector")
     }
 
     /// The folder that the programs lie in.

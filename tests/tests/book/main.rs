@@ -174,6 +174,7 @@ struct Cleared<'a>(&'a Cluster);
 
 impl Drop for Cleared<'_> {
     fn drop(&mut self) {
+        self.0.uninstall();
         let all = [["delete", "namespace", "shop", "coffer"], ["delete", "clusterrole,clusterrolebinding", "coffer", "--wait"]];
         for arguments in all {
             drop(self.0.try_kubectl(arguments.iter().chain(&["--ignore-not-found"])));

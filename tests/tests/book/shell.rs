@@ -78,10 +78,10 @@ impl Shell {
         command.arg(format!("--net={}", cluster.network()?.display())).arg("unshare");
         command.env_clear().env("KUBECONFIG", cluster.kubeconfig());
         let shell = Self::start_by(command, programs)?;
-        std::os::unix::fs::symlink(
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
-            shell.folder.path().join("home/examples"),
-        )?;
+        let project = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        for folder in ["charts", "examples"] {
+            std::os::unix::fs::symlink(project.join(folder), shell.folder.path().join("home").join(folder))?;
+        }
         Ok(shell)
     }
 

@@ -1,6 +1,7 @@
 //! The main job on a real Kubernetes, with the manifests of `examples/` as they are.
 
 mod database;
+mod injection;
 mod pki;
 
 use std::{
@@ -189,6 +190,7 @@ impl Deployed {
 
 impl Drop for Deployed {
     fn drop(&mut self) {
+        self.cluster.uninstall();
         for namespace in ["shop", "coffer"] {
             drop(self.cluster.try_kubectl([
                 "delete",
@@ -244,6 +246,7 @@ async fn a_pod_reads_its_secret_from_memory_and_loses_it_with_its_life() -> Resu
     sessions_end_with_the_pod(&deployed).await?;
     database::a_pod_has_a_user_of_its_own(&deployed)?;
     pki::a_pod_has_a_certificate_of_its_own(&deployed)?;
+    injection::pods_are_injected(&deployed)?;
     a_restart_keeps_the_data(&deployed)?;
     tokens_are_reviewed(&deployed).await?;
     nothing_is_left_in_the_cluster(&deployed)
