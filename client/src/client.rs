@@ -276,6 +276,15 @@ impl Client {
         answer.lease.ok_or_else(|| Error::protocol("the vault's answer has no lease"))?.try_into()
     }
 
+    /// Ends a credential of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] where that is not permitted; else as any call.
+    pub async fn revoke_lease(&self, id: &str) -> Result<(), Error> {
+        self.leases().revoke_lease(v1::RevokeLeaseRequest { id: id.to_owned() }).await?;
+        Ok(())
+    }
+
     /// Follows the secrets at these paths, 1 to 128.
     ///
     /// # Errors

@@ -185,6 +185,14 @@ impl SessionKeeper {
         self.call(async |client: Client| client.renew_lease(id, ttl_secs).await).await
     }
 
+    /// Ends a credential.
+    ///
+    /// # Errors
+    /// As [`Client::revoke_lease`] and [`SessionKeeper::ensure`].
+    pub async fn revoke_lease(&self, id: &str) -> Result<(), Error> {
+        self.call(async |client: Client| client.revoke_lease(id).await).await
+    }
+
     /// Follows secrets.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::time::Instant;
+
 use coffer_client::{Blame, Client, Error, Identity, Options, SessionKeeper, WorkloadLogin};
 
 use crate::{
@@ -24,6 +26,8 @@ pub(crate) struct Agent {
     withdrawn: BTreeSet<Source>,
     /// Credentials that were made.
     pub(crate) held: BTreeMap<Source, Held>,
+    /// Leases that may not have ended, and when they will have at the latest.
+    pub(crate) leases: BTreeMap<String, Instant>,
     /// The versions of shared credentials of which the vault knows that they are used here.
     pub(crate) acknowledged: BTreeMap<Source, u64>,
     /// Whether something read is not in the files yet, since they could not be written.
@@ -88,6 +92,7 @@ impl Agent {
             given: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             held: BTreeMap::new(),
+            leases: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             unwritten: false,
         })

@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) deadline: Duration,
     pub(crate) poll: Duration,
     pub(crate) probe_listen: Option<SocketAddr>,
+    /// Whether the credentials that were made end with the sidecar.
+    pub(crate) revoke_on_exit: bool,
     pub(crate) log_level: Level,
 }
 
@@ -189,6 +191,7 @@ impl Config {
             deadline,
             poll,
             probe_listen: flags.probe_listen.or(raw.sidecar.probe_listen),
+            revoke_on_exit: raw.sidecar.revoke_on_exit,
             log_level: flags.log_level.or(raw.log_level).unwrap_or(Level::Info),
         })
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use coffer_client::{Blame, Lease, Secret};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     agent::{Agent, told},
@@ -17,6 +17,9 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(10);
 /// When the vault is asked again for a credential that it refused.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
+/// How long the sidecar takes at its end to end credentials.
+const REVOKE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A credential that was made, or one that is to be.
 pub(crate) struct Held {
@@ -73,6 +76,10 @@ impl Agent {
             custom_metadata: std::collections::BTreeMap::new(),
             receipt: 0,
         };
+        if let Some(lease) = &made.lease {
+            self.leases.retain(|_, end| *end > asked);
+            self.leases.insert(lease.id.clone(), asked + lease.lasts_at_most);
+        }
         self.held.insert(source.clone(), Held::new(Good { lasts: made.lasts, lease: made.lease }, asked));
         Ok(Given { secret, term: Some(Term { lease, issued: made.issued, expires: made.expires }) })
     }
@@ -96,6 +103,24 @@ impl Agent {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends the credentials that were made, where that is wanted: the vault would when the pod is gone.
+    pub(crate) async fn revoke(&mut self) {
+        if !self.config.revoke_on_exit {
+            return;
+        }
+        let ended = async {
+            for lease in self.leases.keys() {
+                match self.keeper.revoke_lease(lease).await {
+                    Ok(()) => tracing::info!(lease, "ended"),
+                    Err(error) => tracing::warn!(lease, "not ended; it ends with the pod: {}", told(&error)),
+                }
+            }
+        };
+        if timeout(REVOKE_TIME_MAX, ended).await.is_err() {
+            tracing::warn!("not all credentials are ended; they end with the pod");
         }
     }
 

@@ -16,7 +16,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Reads and writes everything, or fails: at once where the vault refuses, at the deadline where it is away.
-pub(crate) async fn run(mut agent: Agent) -> Result<(), Failure> {
+pub(crate) async fn run(agent: &mut Agent) -> Result<(), Failure> {
     let limit = agent.config.deadline;
     let deadline = Instant::now() + limit;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);

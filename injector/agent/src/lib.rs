@@ -89,10 +89,11 @@ fn run(command: &Command) -> Result<(), Failure> {
         // As the first process of a container the agent gets no signal that it has not asked for.
         let mut terminate = stop_signal(SignalKind::terminate())?;
         let mut interrupt = stop_signal(SignalKind::interrupt())?;
+        let mut agent = Agent::new(config)?;
         let work = async {
             match command {
-                Command::Init(_) => init::run(Agent::new(config)?).await,
-                Command::Sidecar(_) | Command::Probe(_) => sidecar::run(Agent::new(config)?).await,
+                Command::Init(_) => init::run(&mut agent).await,
+                Command::Sidecar(_) | Command::Probe(_) => sidecar::run(&mut agent).await,
             }
         };
         let stopped = tokio::select! {
@@ -103,6 +104,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         match command {
             Command::Init(_) => Err(Failure::Unavailable(format!("stopped by {stopped} before all files were written"))),
             Command::Sidecar(_) | Command::Probe(_) => {
+                agent.revoke().await;
                 tracing::info!(signal = stopped, "stopped; the files stay as they are");
                 Ok(())
             }

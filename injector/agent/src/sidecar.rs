@@ -27,14 +27,14 @@ const QUIET: Duration = Duration::from_millis(5);
 const BURST_MAX: usize = 1_024;
 
 /// Runs until it is dropped; ends only with a failure at the beginning.
-pub(crate) async fn run(mut agent: Agent) -> Result<(), Failure> {
+pub(crate) async fn run(agent: &mut Agent) -> Result<(), Failure> {
     let ready = Cell::new(agent.complete());
     let Some(address) = agent.config.probe_listen else {
-        return follow_for_ever(&mut agent, &ready).await;
+        return follow_for_ever(agent, &ready).await;
     };
     let listener = health::listen(address).await?;
     tokio::select! {
-        end = follow_for_ever(&mut agent, &ready) => end,
+        end = follow_for_ever(agent, &ready) => end,
         () = health::serve(listener, &ready) => Ok(()),
     }
 }

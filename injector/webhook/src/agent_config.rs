@@ -18,6 +18,13 @@ struct Config<'a> {
     secrets: Vec<Secret<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     notify: Option<Told<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sidecar: Option<Sidecar>,
+}
+
+#[derive(Serialize)]
+struct Sidecar {
+    revoke_on_exit: bool,
 }
 
 #[derive(Serialize)]
@@ -94,6 +101,7 @@ pub(crate) fn write(request: &Request, settings: &Settings, folder: &str, mode: 
         output: Output { directory: folder, mode },
         secrets: request.files.iter().map(|(name, file)| secret(name, file, is_tried)).collect(),
         notify: request.notify.as_ref().map(|notify| told(notify, request.notify_on_start)),
+        sidecar: request.revoke_on_exit.then_some(Sidecar { revoke_on_exit: true }),
     };
     let text = |config| toml::to_string(&config).map_err(|error| Refusal::new(format!("the agent's configuration: {error}")));
     coffer_agent::reading::config(&text(config(true))?).map_err(|why| Refusal::new(without_place(&why)))?;

@@ -45,6 +45,8 @@ pub struct Request {
     pub notify: Option<Notify>,
     /// Whether it is told of the first files as well.
     pub notify_on_start: bool,
+    /// Whether credentials end when the sidecar is told to stop.
+    pub revoke_on_exit: bool,
     /// The agent's resources, by `requests` or `limits` and the resource; an empty amount takes it away.
     pub resources: BTreeMap<(&'static str, &'static str), String>,
     /// How much memory the files may take.
@@ -152,6 +154,7 @@ impl Request {
             "notify-signal" => notify.1 = text()?,
             "notify-process" => notify.2 = text()?,
             "notify-on-start" => self.notify_on_start = flag(name, value)?,
+            "revoke-on-exit" => self.revoke_on_exit = flag(name, value)?,
             "volume-size" => self.volume_size = text()?,
             "image" => self.image = text()?,
             "vault-address" => self.vault_address = text()?,
@@ -178,11 +181,15 @@ impl Request {
             file.check(name)?;
         }
         if self.init_only {
-            let follows = [("notify-http or notify-signal", self.notify.is_some()), ("notify-on-start", self.notify_on_start)];
+            let follows = [
+                ("notify-http or notify-signal", self.notify.is_some()),
+                ("notify-on-start", self.notify_on_start),
+                ("revoke-on-exit", self.revoke_on_exit),
+            ];
             if let Some((what, _)) = follows.iter().find(|(_, asked)| *asked) {
                 return Err(Refusal::of(
                     "init-only",
-                    format!("nothing changes after the start, so there is nothing to tell: {what}"),
+                    format!("nothing is done after the start, so there is nothing for {what} to say"),
                 ));
             }
             if let Some((name, _)) = self.files.iter().find(|(_, file)| file.has_credential()) {

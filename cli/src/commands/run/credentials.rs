@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use coffer_client::{Blame, Lease, Secret, is_shared_credential, proto::RevokeLeaseRequest, renew_after};
+use coffer_client::{Blame, Lease, Secret, is_shared_credential, renew_after};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -242,7 +242,7 @@ impl Credentials {
             let ended = match app.vault() {
                 Ok(vault) => {
                     let attempt = vault.attempt(format!("end {id}"));
-                    answer(&attempt, vault.client.leases().revoke_lease(RevokeLeaseRequest { id: id.clone() }).await).map(drop)
+                    answer(&attempt, vault.client.revoke_lease(&id).await)
                 }
                 Err(failure) => Err(failure),
             };

@@ -103,4 +103,5 @@ pub(super) struct RawInit {
 pub(super) struct RawSidecar {
     pub(super) poll: Option<Spanned<String>>,
     pub(super) probe_listen: Option<SocketAddr>,
+    pub(super) revoke_on_exit: bool,
 }

@@ -26,6 +26,7 @@ pub const OF_POD: &[Annotation] = &[
     annotation("notify-signal", "the signal that the application gets after each change"),
     annotation("notify-process", "the program that gets the signal"),
     annotation("notify-on-start", "`true` tells the application of the first files as well"),
+    annotation("revoke-on-exit", "`true` ends credentials when the sidecar is told to stop, rather than with the pod"),
     annotation("requests-cpu", "processor time that the agent asks for; empty for none"),
     annotation("requests-memory", "memory that the agent asks for; empty for none"),
     annotation("limits-cpu", "processor time that the agent may have at most; empty for no limit"),

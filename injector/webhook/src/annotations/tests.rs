@@ -40,6 +40,7 @@ fn each_annotation_about_a_pod_is_understood() {
         ("notify-signal", "SIGHUP"),
         ("notify-process", "nginx"),
         ("notify-on-start", "true"),
+        ("revoke-on-exit", "true"),
         ("requests-cpu", "1m"),
         ("requests-memory", ""),
         ("limits-cpu", "1"),
@@ -54,7 +55,7 @@ fn each_annotation_about_a_pod_is_understood() {
         ("log-level", "debug"),
     ]);
     let request = request.unwrap().unwrap();
-    assert!(request.is_injected && request.notify_on_start);
+    assert!(request.is_injected && request.notify_on_start && request.revoke_on_exit);
     assert_eq!(request.owner, Some((1_000, Some(2_000))));
     assert_eq!(request.containers.unwrap(), BTreeSet::from(["app".to_owned(), "other".to_owned()]));
     assert_eq!(request.notify, Some(Notify::Signal { signal: "SIGHUP".into(), process: "nginx".into() }));
@@ -115,7 +116,10 @@ fn what_is_unknown_or_contradicts_itself_is_refused_by_name() {
             vec![a, ("notify-http", "http://127.0.0.1"), ("notify-signal", "SIGHUP"), ("notify-process", "x")],
             "coffer.dev/notify-http: the application is told by HTTP or by a signal",
         ),
-        (vec![a, ("init-only", "true"), ("notify-http", "http://127.0.0.1")], "coffer.dev/init-only: nothing changes"),
+        (
+            vec![a, ("init-only", "true"), ("notify-http", "http://127.0.0.1")],
+            "coffer.dev/init-only: nothing is done after the start",
+        ),
         (vec![("credential-u", "database/creds/app"), ("init-only", "true")], "coffer.dev/init-only: nobody would renew"),
         (vec![("secret-a", "x=kv/a,y=kv/b")], "coffer.dev/secret-a: several are made into a file by a template"),
         (vec![("secret-a", "x=kv/a,kv/b"), ("template-a", "")], "coffer.dev/secret-a: write NAME=PATH, NAME=PATH"),

@@ -65,6 +65,7 @@ fn end(mut process: Process) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
 async fn a_program_has_a_user_that_is_replaced_where_it_cannot_be_renewed_and_ends_with_it() -> Result<()> {
     let office = Office::new().await?;
     let (postgres, home) = (shop(&office)?, office.developer.home().to_owned());
@@ -80,6 +81,7 @@ async fn a_program_has_a_user_that_is_replaced_where_it_cannot_be_renewed_and_en
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
 async fn a_user_is_renewed_and_not_replaced_where_changes_are_not_followed() -> Result<()> {
     let office = Office::new().await?;
     let (postgres, home) = (shop(&office)?, office.developer.home().to_owned());
@@ -103,6 +105,7 @@ async fn a_user_is_renewed_and_not_replaced_where_changes_are_not_followed() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
 async fn a_rotation_reaches_the_program_and_is_acknowledged() -> Result<()> {
     let office = Office::new().await?;
     let (postgres, home) = (shop(&office)?, office.developer.home().to_owned());

@@ -13,7 +13,7 @@ use coffer_tests::{
     issuer::Pod,
     memory,
     postgres::Postgres,
-    process::Process,
+    process::{Process, Signal},
     programs::Programs,
     wait::{self, PATIENCE},
 };
@@ -43,8 +43,8 @@ struct Pods {
     _folder: TempDir,
 }
 
-/// An agent that writes a credential to two files.
-fn sidecar(databases: &Databases, path: &str) -> Result<Pods> {
+/// An agent that writes a credential to two files, with these settings besides.
+fn sidecar_with(databases: &Databases, path: &str, more: &str) -> Result<Pods> {
     let folder = memory::folder()?;
     let (files, token, config) = (folder.path().join("secrets"), folder.path().join("token"), folder.path().join("agent.toml"));
     fs::create_dir(&files)?;
@@ -52,7 +52,7 @@ fn sidecar(databases: &Databases, path: &str) -> Result<Pods> {
     let settings = format!(
         "[[secrets]]\nname = \"db.json\"\ncredential = \"{path}\"\nformat = \"json\"\n\
          [[secrets]]\nname = \"username\"\ncredential = \"{path}\"\nfield = \"username\"\n\
-         [vault]\naddress = \"{}\"\nca_file = \"{}\"\ntoken_file = \"{}\"\n[output]\ndirectory = \"{}\"\n",
+         [vault]\naddress = \"{}\"\nca_file = \"{}\"\ntoken_file = \"{}\"\n[output]\ndirectory = \"{}\"\n{more}",
         databases.vault.server.url()?,
         databases.vault.server.ca().display(),
         token.display(),
@@ -63,6 +63,25 @@ fn sidecar(databases: &Databases, path: &str) -> Result<Pods> {
     command.env_clear().args(["sidecar", "--config"]).arg(config);
     let agent = Process::start(&mut command, &databases.vault.server.folder().join("agent.log"))?;
     Ok(Pods { files, agent, _folder: folder })
+}
+
+fn sidecar(databases: &Databases, path: &str) -> Result<Pods> {
+    sidecar_with(databases, path, "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run"]
+async fn a_sidecar_that_is_told_to_ends_its_users_when_it_stops() -> Result<()> {
+    let databases = Databases::<Postgres>::new().await?;
+    for (more, left) in [("", 1), ("[sidecar]\nrevoke_on_exit = true\n", 1)] {
+        let mut pods = sidecar_with(&databases, PATH, more)?;
+        wait::until(PATIENCE, "the user", || Ok(user(&pods.files))).with_context(|| pods.agent.log().unwrap_or_default())?;
+        pods.agent.signal(Signal::TERM)?;
+        ensure!(pods.agent.wait(PATIENCE)?.success(), "{}", pods.agent.log()?);
+        // The first one's is there still: with its pod it would end, which is nobody's business here.
+        ensure!(databases.users()?.len() == left, "{:?}", databases.users()?);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -169,6 +169,7 @@ fn every_annotation_makes_a_pod_that_is_valid(deployed: &Deployed) -> Result<()>
             ("ttl-key", "1h"),
             ("parameters-key", "common_name=web.svc"),
             ("field-key", "private_key"),
+            ("revoke-on-exit", "true"),
         ],
     ];
     for more in variants {
