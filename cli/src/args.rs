@@ -208,6 +208,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Kv(commands::kv::Kv),
     Run(commands::run::Run),
+    #[command(subcommand)]
+    Migrate(commands::migrate::Migrate),
     Issue(commands::lease::Issue),
     #[command(subcommand)]
     Lease(commands::lease::Lease),

@@ -13,6 +13,7 @@ pub(crate) mod kubernetes;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod login;
+pub(crate) mod migrate;
 pub(crate) mod mount;
 pub(crate) mod operator;
 pub(crate) mod pki;

@@ -116,6 +116,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Whoami(command) => command.run(&app).await,
         Command::Kv(command) => command.run(&app).await,
         Command::Run(command) => command.run(&app).await,
+        Command::Migrate(command) => command.run(&app),
         Command::Issue(command) => command.run(&app).await,
         Command::Lease(command) => command.run(&app).await,
         Command::Database(command) => command.run(&app).await,

@@ -102,7 +102,10 @@ fn the_schema_has_the_values_and_no_others() -> Result<()> {
     }
     let keys = values.lines().map(str::trim).filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
     for (key, _) in keys.filter(|(key, _)| !key.contains(['"', ' ', '-'])) {
-        ensure!(known.iter().any(|name| name == key) || ["requests", "limits", "cpu", "memory"].contains(&key), "the schema does not know {key}");
+        ensure!(
+            known.iter().any(|name| name == key) || ["requests", "limits", "cpu", "memory"].contains(&key),
+            "the schema does not know {key}"
+        );
     }
     Ok(())
 }
