@@ -2,6 +2,7 @@
 
 mod credentials;
 mod dev;
+mod golden;
 mod kv;
 mod run;
 mod surroundings;
