@@ -7,7 +7,9 @@
 use async_trait::async_trait;
 use coffer_secret::SecretString;
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use redis::Value;
 use sha2::{Digest as _, Sha256};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Connection, Database, DatabaseError, Fault, Kind, NewUser, USERS_MAX,
@@ -16,10 +18,10 @@ use crate::{
     template::{Values, render_all},
 };
 
-mod resp;
+mod client;
 mod rules;
 
-use resp::{Broken, Client, Reply};
+use client::{Client, Failed};
 pub(crate) use rules::check as check_rules;
 use rules::rules;
 
@@ -33,6 +35,8 @@ pub(crate) struct Login {
     endpoint: Endpoint,
     user: String,
     password: SecretString,
+    /// The connections: each ends when its client is dropped.
+    tasks: TaskTracker,
 }
 
 impl Redis {
@@ -41,6 +45,7 @@ impl Redis {
             endpoint: Endpoint::new(connection)?,
             user: connection.user.clone(),
             password: connection.password.duplicate(),
+            tasks: TaskTracker::new(),
         };
         Ok(Self { connections: Connections::new(login, connection.connections)? })
     }
@@ -51,12 +56,14 @@ impl Manager for Login {
     type Error = DatabaseError;
 
     async fn create(&self) -> Result<Client, DatabaseError> {
-        let mut client = Client::new(self.endpoint.secure(self.endpoint.dial().await?).await?);
-        let unreachable = |error: Broken| DatabaseError::new(Fault::Unreachable, error.to_string());
-        match client.ask(&["AUTH", &self.user, self.password.expose()]).await.map_err(unreachable)? {
-            Reply::Refused(words) => Err(DatabaseError::new(fault(&words).unwrap_or(Fault::Refused), words)),
-            _ => Ok(client),
-        }
+        let stream = self.endpoint.secure(self.endpoint.dial().await?).await?;
+        let refused = |error| match error {
+            Failed::Refused(words) => DatabaseError::new(fault(&words).unwrap_or(Fault::Refused), words),
+            Failed::Broken(words) => DatabaseError::new(Fault::Unreachable, words),
+        };
+        let mut client = Client::new(stream, &self.tasks).await.map_err(refused)?;
+        client.ask(&["AUTH", &self.user, self.password.expose()]).await.map_err(refused)?;
+        Ok(client)
     }
 
     async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<DatabaseError> {
@@ -77,12 +84,11 @@ fn fault(words: &str) -> Option<Fault> {
 }
 
 /// Has a command done.
-async fn done(client: &mut Client, words: &[&str]) -> Result<Reply, DatabaseError> {
-    match client.ask(words).await {
-        Ok(Reply::Refused(words)) => Err(DatabaseError::new(fault(&words).unwrap_or(Fault::Statement), words)),
-        Ok(reply) => Ok(reply),
-        Err(error) => Err(DatabaseError::new(Fault::Lost, error.to_string())),
-    }
+async fn done(client: &mut Client, words: &[&str]) -> Result<Value, DatabaseError> {
+    client.ask(words).await.map_err(|error| match error {
+        Failed::Refused(words) => DatabaseError::new(fault(&words).unwrap_or(Fault::Statement), words),
+        Failed::Broken(words) => DatabaseError::new(Fault::Lost, words),
+    })
 }
 
 /// Writes users to the server's file; gives whether it has one.
@@ -145,7 +151,7 @@ impl Database for Redis {
                     let detail = "the server has no ACL file (aclfile): with a restart, the password of before would hold again";
                     return Err(DatabaseError::new(Fault::Configuration, detail));
                 }
-                if done(client, &["ACL", "GETUSER", name]).await? == Reply::None {
+                if done(client, &["ACL", "GETUSER", name]).await? == Value::Nil {
                     return Err(DatabaseError::new(Fault::Statement, "there is no such user"));
                 }
                 done(client, &["ACL", "SETUSER", name, "resetpass", &hash]).await?;
@@ -157,10 +163,10 @@ impl Database for Redis {
     async fn users(&self, prefix: &str) -> Result<Vec<String>, DatabaseError> {
         self.connections
             .act(async |client| {
-                let Reply::List(names) = done(client, &["ACL", "USERS"]).await? else {
+                let Value::Array(names) = done(client, &["ACL", "USERS"]).await? else {
                     return Err(DatabaseError::new(Fault::Lost, "a list of users that is none"));
                 };
-                let name = |reply| if let Reply::Text(name) = reply { Some(name) } else { None };
+                let name = |value| if let Value::BulkString(name) = value { String::from_utf8(name).ok() } else { None };
                 let names = names.into_iter().filter_map(name).filter(|name| name.starts_with(prefix));
                 Ok(names.take(usize::try_from(USERS_MAX).unwrap_or(0)).collect())
             })
