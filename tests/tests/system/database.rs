@@ -9,6 +9,7 @@ mod port;
 mod redis;
 mod refused;
 mod static_roles;
+mod storm;
 mod target;
 
 use std::{collections::BTreeSet, time::Duration};

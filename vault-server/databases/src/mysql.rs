@@ -4,6 +4,8 @@
 //! the user ends it. A user is a name at several hosts, each an account of its own: all of them are ended, in steps that hold
 //! whatever happens between them: locked, connections killed and seen to be gone, accounts dropped.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use coffer_secret::SecretString;
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -132,18 +134,16 @@ async fn accounts(client: &mut Client, name: &str) -> Result<Vec<String>, Databa
     Ok(hosts.map(|host| format!("{name}@{}", quoted(&host))).collect())
 }
 
-/// Ends a user's connections, and sees that they are gone.
+/// Ends a user's connections, and sees that they are gone. One who may log in no more can go on trying, and has its name in the list
+/// of connections while it does: who is there now is waited for, and nobody who comes later.
 async fn end_sessions(client: &mut Client, name: &str) -> Result<(), DatabaseError> {
     // Without the right to see others' connections the list below would be empty; this fails then.
     client.query("SELECT 1 FROM information_schema.INNODB_CMP LIMIT 1").await.map_err(lost)?;
     let theirs = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE CAST(USER AS BINARY) = {}", quoted(name));
     let end = Instant::now() + SESSIONS_TIME_MAX;
-    loop {
-        let ids: Vec<u64> = texts(client.query(&theirs).await.map_err(lost)?).filter_map(|id| id.parse().ok()).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        for id in &ids {
+    let mut left = numbers(client, &theirs).await?;
+    while !left.is_empty() {
+        for id in &left {
             match client.query(&format!("KILL CONNECTION {id}")).await {
                 // It is gone already.
                 Err(Failed::Told(Told { code: 1094, .. })) | Ok(_) => {}
@@ -151,10 +151,18 @@ async fn end_sessions(client: &mut Client, name: &str) -> Result<(), DatabaseErr
             }
         }
         if Instant::now() >= end {
-            return Err(DatabaseError::new(Fault::Sessions, format!("{} left", ids.len())));
+            return Err(DatabaseError::new(Fault::Sessions, format!("{} left", left.len())));
         }
         sleep(SESSIONS_LOOK).await;
+        let there = numbers(client, &theirs).await?;
+        left.retain(|id| there.contains(id));
     }
+    Ok(())
+}
+
+/// Numbers that a query finds.
+async fn numbers(client: &mut Client, query: &str) -> Result<BTreeSet<u64>, DatabaseError> {
+    Ok(texts(client.query(query).await.map_err(lost)?).filter_map(|id| id.parse().ok()).collect())
 }
 
 #[async_trait]

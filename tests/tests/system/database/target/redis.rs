@@ -43,7 +43,7 @@ impl Target for Redis {
 
     fn creation(is_broken: bool) -> Vec<String> {
         let more = if is_broken { BROKEN } else { "read" };
-        vec!["~shop:* +blpop".into(), format!("+@{more}")]
+        vec!["~shop:* +blpop +ping".into(), format!("+@{more}")]
     }
 
     fn add(&self, user: &str) -> Result<()> {
