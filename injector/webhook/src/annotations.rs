@@ -39,8 +39,8 @@ pub struct Request {
     pub owner: Option<(u32, Option<u32>)>,
     /// The containers that get the files; none for all.
     pub containers: Option<BTreeSet<String>>,
-    /// Whether the files are written once, before the application starts, and not followed.
-    pub init_only: bool,
+    /// What the agent is.
+    pub agent: Agent,
     /// How the application is told of changes.
     pub notify: Option<Notify>,
     /// Whether it is told of the first files as well.
@@ -65,6 +65,16 @@ pub struct Request {
     pub cluster: Option<String>,
     /// What the agent logs.
     pub log_level: Option<String>,
+}
+
+/// What the agent is in a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Agent {
+    /// A sidecar that follows changes.
+    #[default]
+    Sidecar,
+    /// An init container, which writes the files once.
+    Init,
 }
 
 /// How the application is told of changes.
@@ -149,7 +159,7 @@ impl Request {
                 }
                 self.containers = Some(names);
             }
-            "init-only" => self.init_only = flag(name, value)?,
+            "init-only" => self.agent = if flag(name, value)? { Agent::Init } else { Agent::Sidecar },
             "notify-http" => notify.0 = text()?,
             "notify-signal" => notify.1 = text()?,
             "notify-process" => notify.2 = text()?,
@@ -180,7 +190,7 @@ impl Request {
         for (name, file) in &self.files {
             file.check(name)?;
         }
-        if self.init_only {
+        if self.agent == Agent::Init {
             let follows = [
                 ("notify-http or notify-signal", self.notify.is_some()),
                 ("notify-on-start", self.notify_on_start),

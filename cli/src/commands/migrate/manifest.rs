@@ -34,7 +34,7 @@ pub(super) fn rewritten(text: &str, mounts: &BTreeMap<String, String>) -> Result
             continue;
         }
         let group = group(&lines, next)?;
-        let indentation = &line[..indent(line)];
+        let indentation = " ".repeat(indent(line));
         let old: BTreeMap<String, String> = group.iter().map(|found| (found.name.clone(), found.value.clone())).collect();
         let new = converted(&old, mounts);
         for (name, value) in new.annotations {
@@ -65,11 +65,8 @@ fn indent(line: &str) -> usize {
 /// The name of an annotation that a line begins, and what stands behind it.
 fn key_of(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start_matches(' ');
-    let (quote, rest) = match line.chars().next()? {
-        quote @ ('"' | '\'') => (Some(quote), &line[1..]),
-        _ => (None, line),
-    };
-    let rest = rest.strip_prefix(PREFIX)?;
+    let quote = ['"', '\''].into_iter().find(|quote| line.starts_with(*quote));
+    let rest = line.trim_start_matches(['"', '\'']).strip_prefix(PREFIX)?;
     match quote {
         Some(quote) => {
             let (name, rest) = rest.split_once(quote)?;

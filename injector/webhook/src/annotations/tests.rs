@@ -15,7 +15,7 @@ fn refusal(annotations: &[(&str, &str)]) -> String {
 fn two_annotations_are_enough() {
     let request = read(&[("secret-db", "kv/prod/payments")]).unwrap().unwrap();
     assert_eq!(request.files["db"].secrets, Some(SourceRequest::One("kv/prod/payments".into())));
-    assert!(!request.init_only && request.notify.is_none() && request.containers.is_none());
+    assert!(request.agent == Agent::Sidecar && request.notify.is_none() && request.containers.is_none());
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn each_annotation_about_a_pod_is_understood() {
     assert_eq!(request.notify, Some(Notify::Signal { signal: "SIGHUP".into(), process: "nginx".into() }));
     assert_eq!(request.resources[&("requests", "memory")], "");
     assert_eq!(request.log_level.as_deref(), Some("debug"));
-    assert!(read(&[("secret-a", "kv/a"), ("init-only", "true")]).unwrap().unwrap().init_only);
+    assert_eq!(read(&[("secret-a", "kv/a"), ("init-only", "true")]).unwrap().unwrap().agent, Agent::Init);
     let http = read(&[("secret-a", "kv/a"), ("notify-http", "http://127.0.0.1:1/r")]).unwrap().unwrap();
     assert_eq!(http.notify, Some(Notify::Http("http://127.0.0.1:1/r".into())));
 }

@@ -6,7 +6,7 @@ use super::{
     AGENT, CA_FOLDER, CA_VOLUME, SECRETS_VOLUME, Settings, TEMPLATES_FOLDER, TEMPLATES_VOLUME, TOKEN_FOLDER, TOKEN_VOLUME,
     place::Place,
 };
-use crate::annotations::Request;
+use crate::annotations::{Agent, Request};
 
 /// The agent's program in its image.
 const PROGRAM: &str = "/coffer-agent";
@@ -26,7 +26,10 @@ pub(super) fn agent(request: &Request, settings: &Settings, place: &Place<'_>, c
     if request.files.values().any(|file| file.template_config_map.is_some()) {
         mounts.push(json!({ "name": TEMPLATES_VOLUME, "mountPath": TEMPLATES_FOLDER, "readOnly": true }));
     }
-    let mode = if request.init_only { "init" } else { "sidecar" };
+    let mode = match request.agent {
+        Agent::Init => "init",
+        Agent::Sidecar => "sidecar",
+    };
     let agent = json!({
         "name": AGENT,
         "image": request.image.as_ref().unwrap_or(&settings.image),
@@ -52,7 +55,7 @@ pub(super) fn agent(request: &Request, settings: &Settings, place: &Place<'_>, c
         },
     });
     match (agent, sidecar) {
-        (Value::Object(mut agent), Value::Object(sidecar)) if !request.init_only => {
+        (Value::Object(mut agent), Value::Object(sidecar)) if request.agent == Agent::Sidecar => {
             agent.extend(sidecar);
             Value::Object(agent)
         }
