@@ -32,11 +32,11 @@ const SESSION_SECS: i64 = 600;
 const SLACK_SECS: i64 = 120;
 
 /// The clock of a vault's server.
-struct TimeOfDay(PathBuf);
+pub(crate) struct TimeOfDay(PathBuf);
 
 impl TimeOfDay {
     /// Has the server, which is not started yet, go by this clock.
-    fn of(server: &mut Server) -> Result<Self> {
+    pub(crate) fn of(server: &mut Server) -> Result<Self> {
         static LIBRARY: Library = Library::new();
         let file = server.folder().join("clock-ahead");
         let environment = [("LD_PRELOAD", LIBRARY.compiled("clock/shim.c")?), ("COFFER_CLOCK_FILE", file.clone())];
@@ -47,7 +47,7 @@ impl TimeOfDay {
     }
 
     /// Sets it so many seconds ahead of the true time. The rename makes that one moment.
-    fn set(&self, ahead_secs: i64) -> Result<()> {
+    pub(crate) fn set(&self, ahead_secs: i64) -> Result<()> {
         let new = self.0.with_extension("new");
         fs::write(&new, ahead_secs.to_string())?;
         Ok(fs::rename(new, &self.0)?)

@@ -2,6 +2,7 @@
 
 mod agent;
 mod cuts;
+mod due;
 mod ends;
 mod faults;
 mod mysql;
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use coffer_client::{
     Client,
     proto::{
-        CreateGrantRequest, CreateMountRequest, DatabaseConnection, DatabaseRole, IssueCredentialRequest,
+        CreateGrantRequest, CreateMountRequest, CreateOperatorRequest, DatabaseConnection, DatabaseRole, IssueCredentialRequest,
         IssueCredentialResponse, Lease, ListLeasesRequest, PutConnectionRequest, PutRoleRequest,
     },
 };
@@ -27,9 +28,11 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use self::target::{KEEPER, KEEPER_PASSWORD, Target, on_every_kind};
-use crate::vault::{ADMIN, OFFICER, Vault, reason};
+use crate::vault::{ADMIN, OFFICER, PASSWORD, Vault, reason};
 
 const PATH: &str = "database/creds/app";
+/// An operator without roles.
+const BOB: &str = "bob";
 /// How long what takes a moment may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,13 @@ impl<T: Target> Databases<T> {
         let databases = Self { vault, target };
         databases.grant("k8s:test/shop/api").await?;
         Ok(databases)
+    }
+
+    /// Lets an operator without roles have users, whose logins do not hang on a cluster's clock.
+    async fn let_bob(&self) -> Result<()> {
+        let bob = CreateOperatorRequest { name: BOB.into(), password: PASSWORD.into(), ..Default::default() };
+        self.vault.operator(ADMIN).await?.operators().create_operator(bob).await?;
+        self.grant(&format!("operator:{BOB}")).await
     }
 
     async fn grant(&self, principal: &str) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::{
     error::BarrierError,
     feed::Changes,
     key::{PhysicalKey, RecordKey, Scope},
-    keyring::Term,
+    keyring::{Keyring, Term},
     listing::{self, Bounds, Child},
     listings::Listings,
     plan::Plan,
@@ -152,11 +152,26 @@ impl Barrier {
         records
     }
 
-    /// Some of the records directly below a key, `limit` at most, in no order: for a directory that is worked off.
-    pub async fn some_records(&self, key: &RecordKey, limit: usize) -> Result<Vec<(Vec<u8>, Record)>, BarrierError> {
+    /// Some of the records directly below a key, `limit` at most, in no order: for a directory that is worked off. Behind one
+    /// of them, in the order of the store, where that is given.
+    pub async fn some_records(
+        &self,
+        key: &RecordKey,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Record)>, BarrierError> {
         let keyring = self.root.keyring(&*self.store, key.scope()).await?;
-        let physical = keyring.physical(key)?;
-        listing::some_records(&*self.store, &keyring, &physical, limit).await
+        let (physical, after) = (keyring.physical(key)?, child_of(&keyring, key, after)?);
+        listing::some_records(&*self.store, &keyring, &physical, after.as_ref(), limit).await
+    }
+
+    /// Some of the names below a key, `limit` or a few more, in no order: for directories that may grow past
+    /// [`CHILDREN_MAX`](crate::CHILDREN_MAX). Behind one of them, in the order of the store, where that is given; none at the
+    /// end.
+    pub async fn some_children(&self, key: &RecordKey, after: Option<&[u8]>, limit: usize) -> Result<Vec<Child>, BarrierError> {
+        let keyring = self.root.keyring(&*self.store, key.scope()).await?;
+        let (physical, after) = (keyring.physical(key)?, child_of(&keyring, key, after)?);
+        listing::some_children(&*self.store, &keyring, &physical, after.as_ref(), limit).await
     }
 
     /// Changes of records after `since`, in order, and then as they happen.
@@ -195,6 +210,12 @@ impl Barrier {
         let (record, _) = self.root.read(&*self.store, scope).await?.ok_or(BarrierError::NoScope)?;
         Ok(record.terms())
     }
+}
+
+/// The name in the store of one child of a key.
+fn child_of(keyring: &Keyring, key: &RecordKey, name: Option<&[u8]>) -> Result<Option<PhysicalKey>, BarrierError> {
+    let not_one = |_| BarrierError::corrupt("a record's name");
+    name.map(|name| keyring.physical(&key.child(name).map_err(not_one)?)).transpose()
 }
 
 /// Names no key.

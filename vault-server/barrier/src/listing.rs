@@ -137,17 +137,18 @@ pub(crate) async fn records(
     Ok(records)
 }
 
-/// The first records directly below `parent` that the store has, in no order.
+/// The first records directly below `parent` that the store has, in its order; behind `after`, where that is given.
 pub(crate) async fn some_records(
     store: &dyn Store,
     keyring: &Keyring,
     parent: &PhysicalKey,
+    after: Option<&PhysicalKey>,
     limit: usize,
 ) -> Result<Vec<(Vec<u8>, Record)>, BarrierError> {
     let mut walk = Walk { keyring, parent, bounds: Bounds::DEFAULT, children: Vec::new(), last: Vec::new() };
     let mut records = Vec::new();
     if limit > 0 {
-        each(store, &mut walk, |walk, entry| {
+        each_after(store, &mut walk, after, |walk, entry| {
             let name = walk.children.last().map(|child| child.name.clone()).unwrap_or_default();
             records.push((name, keyring.open(&PhysicalKey::new(entry.key.clone()), entry)?));
             Ok(if records.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
@@ -157,14 +158,54 @@ pub(crate) async fn some_records(
     Ok(records)
 }
 
+/// The first names below `parent`, in the order of the store: `limit`, or as many more as a page of it has. Behind `after`,
+/// where that is given.
+pub(crate) async fn some_children(
+    store: &dyn Store,
+    keyring: &Keyring,
+    parent: &PhysicalKey,
+    after: Option<&PhysicalKey>,
+    limit: usize,
+) -> Result<Vec<Child>, BarrierError> {
+    let mut walk = Walk { keyring, parent, bounds: Bounds::DEFAULT, children: Vec::new(), last: Vec::new() };
+    let (mut start, end) = range_from(parent, after);
+    while walk.children.len() < limit {
+        let page = store.range(&start, &end, PAGE_ENTRIES).await?;
+        for entry in &page {
+            walk.take(entry)?;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_ENTRIES => start = walk.next_start(last),
+            _ => break,
+        }
+    }
+    Ok(walk.children)
+}
+
+/// What is below a key, behind all that is at and below one child of it where that is given.
+fn range_from(parent: &PhysicalKey, after: Option<&PhysicalKey>) -> (Vec<u8>, Vec<u8>) {
+    let (start, end) = range_below(parent);
+    (after.map_or(start, |after| behind(after.as_bytes())), end)
+}
+
 /// Walks over everything directly below the parent, skipping what is further below, and calls back for each record until it
 /// is told to stop.
 async fn each(
     store: &dyn Store,
     walk: &mut Walk<'_>,
+    record: impl FnMut(&Walk<'_>, &Entry) -> Result<ControlFlow<()>, BarrierError> + Send,
+) -> Result<(), BarrierError> {
+    each_after(store, walk, None, record).await
+}
+
+/// The same behind one child.
+async fn each_after(
+    store: &dyn Store,
+    walk: &mut Walk<'_>,
+    after: Option<&PhysicalKey>,
     mut record: impl FnMut(&Walk<'_>, &Entry) -> Result<ControlFlow<()>, BarrierError> + Send,
 ) -> Result<(), BarrierError> {
-    let (mut start, end) = range_below(walk.parent);
+    let (mut start, end) = range_from(walk.parent, after);
     loop {
         let page = store.range(&start, &end, PAGE_ENTRIES).await?;
         for entry in &page {

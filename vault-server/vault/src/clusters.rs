@@ -18,7 +18,7 @@ use coffer_core::{
 };
 use coffer_crypto::{jwt::KeySet, random};
 use coffer_kubernetes::{ApiServer, ApiServerConfig, CacheStatus, Known, PodCache, PodState, fetch_jwks};
-use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -26,6 +26,7 @@ use tokio_util::{
 
 use crate::{
     Failure, Planned, PolicyChange, Unsealed,
+    losses::Losses,
     operators::check_etag,
     records::{ApiServerRecord, ClusterRecord, KeySourceRecord, PodCheck},
     table::Row,
@@ -78,7 +79,7 @@ impl ClusterRuntime {
     pub(crate) async fn start(
         settings: &ClusterSettings,
         clock: &dyn Clock,
-        losses: &Arc<watch::Sender<u64>>,
+        losses: &Arc<Losses>,
         known: Known,
     ) -> Result<Arc<Self>, Failure> {
         let api = settings.api_server.as_ref().map(connect).transpose()?;
@@ -91,7 +92,7 @@ impl ClusterRuntime {
     async fn resume(
         settings: &ClusterSettings,
         clock: &dyn Clock,
-        losses: &Arc<watch::Sender<u64>>,
+        losses: &Arc<Losses>,
         known: Known,
     ) -> Result<Arc<Self>, Failure> {
         let api = settings.api_server.as_ref().map(connect).transpose()?;
@@ -112,7 +113,7 @@ impl ClusterRuntime {
         settings: &ClusterSettings,
         api: Option<ApiServer>,
         keys: Option<Keys>,
-        losses: &Arc<watch::Sender<u64>>,
+        losses: &Arc<Losses>,
         known: Known,
     ) -> Arc<Self> {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -183,13 +184,14 @@ impl ClusterRuntime {
 }
 
 /// Tells watches that pods went, so that their sessions are looked at again.
-async fn tell_losses(pods: PodCache, losses: Arc<watch::Sender<u64>>, end: CancellationToken) {
+async fn tell_losses(pods: PodCache, losses: Arc<Losses>, end: CancellationToken) {
     let mut gone = pods.subscribe();
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             told = gone.recv() => match told {
-                Ok(_) | Err(RecvError::Lagged(_)) => losses.send_modify(|count| *count = count.wrapping_add(1)),
+                Ok(pod) => losses.tell_gone(pod),
+                Err(RecvError::Lagged(_)) => losses.tell_others(),
                 Err(RecvError::Closed) => return,
             },
         }
@@ -355,7 +357,9 @@ impl Unsealed {
                 api_server: record.api_server,
                 pod_check: record.pod_check,
             };
-            match ClusterRuntime::resume(&settings, &*self.clock, &self.session_losses, self.known_pods(id).await?).await {
+            let follow = settings.pod_check != PodCheck::None;
+            let known = if follow { self.known_pods(id).await? } else { Known::default() };
+            match ClusterRuntime::resume(&settings, &*self.clock, &self.session_losses, known).await {
                 Ok(runtime) => {
                     self.runtimes.write().unwrap_or_else(PoisonError::into_inner).insert(id, runtime);
                 }

@@ -19,6 +19,7 @@ mod keys;
 mod leases;
 mod lists;
 mod login;
+mod losses;
 mod mounts;
 mod operators;
 mod pki;

@@ -332,6 +332,11 @@ impl Unsealed {
         }
     }
 
+    /// Takes note that nothing else will have the id of this record, of which it may not be known whether it is stored.
+    pub(crate) fn let_go_of(&self, record: &Record) {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.0.id);
+    }
+
     /// Copies to the log what was pending when the vault ended.
     pub(crate) async fn replay(&self) -> Result<(), Failure> {
         let mut replayed = 0_usize;

@@ -39,6 +39,7 @@ use crate::{
     leases::Endings,
     lists::Lists,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
+    losses::Losses,
     pod_keys::PodKeys,
     records::{
         BootstrapRecord, ClusterRecord, DenyRecord, ErasureRecord, GrantRecord, MountRecord, OperatorRecord, PolicyRecord,
@@ -69,7 +70,7 @@ pub struct Unsealed {
     /// One password of the vault's own at a time.
     pub(crate) rotating: Mutex<()>,
     pub(crate) static_turns: StaticTurns,
-    pub(crate) endings: Endings,
+    pub(crate) endings: Arc<Endings>,
     /// How many leases there are.
     pub(crate) leases: AtomicU64,
     /// Held while leases are counted: counts are written with what they count.
@@ -116,7 +117,7 @@ pub struct Unsealed {
     in_force: ArcSwap<Policies>,
     policy_version: watch::Sender<u64>,
     /// Counts what may have ended sessions.
-    pub(crate) session_losses: Arc<watch::Sender<u64>>,
+    pub(crate) session_losses: Arc<Losses>,
     changes: Mutex<()>,
     pub(crate) not_before: Timestamp,
     /// How far the clock was behind that when the vault went to work.
@@ -185,7 +186,7 @@ impl Unsealed {
             databases_in_use: InUse::default(),
             rotating: Mutex::new(()),
             static_turns: StaticTurns::default(),
-            endings: Endings::default(),
+            endings: Arc::default(),
             leases: AtomicU64::new(0),
             lease_counts: Mutex::new(()),
             operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
@@ -220,7 +221,7 @@ impl Unsealed {
             in_force: ArcSwap::from_pointee(Policies::compile(0, [], []).map_err(|_| Failure::internal("no policies compile"))?),
             policy_version: watch::Sender::new(0),
             decisions: Decisions::default(),
-            session_losses: Arc::new(watch::Sender::new(0)),
+            session_losses: Arc::default(),
             changes: Mutex::new(()),
             _end: ending.drop_guard(),
             tenant: (*tenant.value).clone(),

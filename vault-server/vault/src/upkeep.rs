@@ -11,6 +11,8 @@ use crate::{Failure, Unsealed, codec, records::IdempotencyRecord};
 const REQUESTS_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether they are done.
 const REQUESTS_LOOK: Duration = Duration::from_millis(5);
+/// How long to wait before what panicked is begun again.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 /// How often old idempotency records are looked for.
 const FORGET_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// Idempotency records forgotten at once.
@@ -22,6 +24,23 @@ impl Unsealed {
         self.tasks.spawn(task);
     }
 
+    /// Runs what must not stop while the vault is at work: it is begun again where it panics.
+    fn keep_up<T>(self: &Arc<Self>, what: &'static str, task: impl Fn(Arc<Self>) -> T + Send + 'static)
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let vault = Arc::clone(self);
+        self.spawn(async move {
+            while let Err(ended) = vault.tasks.spawn(task(Arc::clone(&vault))).await {
+                tracing::error!(%ended, what, "it ended before its time, and is begun again");
+                tokio::select! {
+                    () = vault.ending.cancelled() => return,
+                    () = tokio::time::sleep(BEGIN_AGAIN) => {}
+                }
+            }
+        });
+    }
+
     /// Tells when sessions may have ended before their time: pods went, somebody was logged out, deleted or denied.
     #[must_use]
     pub fn session_losses(&self) -> watch::Receiver<u64> {
@@ -30,26 +49,20 @@ impl Unsealed {
 
     /// Has streams look whether their sessions still hold.
     pub(crate) fn look_at_sessions(&self) {
-        self.session_losses.send_modify(|count| *count = count.wrapping_add(1));
+        self.session_losses.tell();
     }
 
     /// What goes on while the vault is at work.
     pub(crate) fn begin_upkeep(vault: &Arc<Self>) {
-        let upkeep = Arc::clone(vault);
-        vault.spawn(async move { upkeep.pass_changes_on().await });
-        let upkeep = Arc::clone(vault);
-        vault.spawn(async move { upkeep.keep_checkpoints().await });
-        let upkeep = Arc::clone(vault);
-        vault.spawn(async move { upkeep.forget_now_and_then().await });
-        let upkeep = Arc::clone(vault);
-        vault.spawn(async move { upkeep.resume_rewrap().await });
-        let upkeep = Arc::clone(vault);
-        vault.spawn(async move { upkeep.erase_deleted_mounts().await });
-        vault.spawn(Arc::clone(vault).end_what_is_due());
-        vault.spawn(Arc::clone(vault).end_with_owners());
-        vault.spawn(Arc::clone(vault).rotate_static_roles());
-        let upkeep = Arc::clone(vault);
-        vault.spawn(async move { upkeep.tidy_certificates().await });
+        vault.keep_up("passing changes on", |vault| async move { vault.pass_changes_on().await });
+        vault.keep_up("checkpoints", |vault| async move { vault.keep_checkpoints().await });
+        vault.keep_up("forgetting old idempotency records", |vault| async move { vault.forget_now_and_then().await });
+        vault.keep_up("re-encryption", |vault| async move { vault.resume_rewrap().await });
+        vault.keep_up("erasing what was deleted", |vault| async move { vault.erase_deleted_mounts().await });
+        vault.keep_up("the look for what is due", Self::end_what_is_due);
+        vault.keep_up("the look for owners who are gone", Self::end_with_owners);
+        vault.keep_up("rotation of static roles", Self::rotate_static_roles);
+        vault.keep_up("tidying certificates", |vault| async move { vault.tidy_certificates().await });
     }
 
     /// Ends the work: streams and upkeep stop, requests under way are waited for, the log gets its last checkpoint.

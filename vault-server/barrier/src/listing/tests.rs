@@ -38,3 +38,50 @@ async fn directories_hold_to_their_limits() {
     assert_eq!(children(&*store, &keyring, &parent, small).await.unwrap().len(), 100);
     assert!(matches!(records(&*store, &keyring, &parent, small).await, Err(BarrierError::Limit(_))));
 }
+
+/// What has more names than may be listed at once is read piece by piece: each name once, whatever goes meanwhile.
+#[tokio::test]
+async fn a_directory_is_read_in_pieces() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let choice = SealChoice::StaticKey(Key::from_bytes([7; 32]));
+    let init = Initialisation::new(VaultId::from_bytes([1; 16]), choice, &[], Timestamp::from_secs(1)).unwrap();
+    let barrier = init.commit(Arc::clone(&store), Batch::new()).await.unwrap().barrier;
+    let (records, directories) =
+        (RecordKey::new(Scope::System, [b"records"]).unwrap(), RecordKey::new(Scope::System, [b"directories"]).unwrap());
+    for number in 0_u8..200 {
+        let mut batch = Batch::new();
+        batch.put(records.child([number]).unwrap(), Expect::Absent, SecretBytes::from(vec![number]));
+        // More below than a page of the store has, in one.
+        for below in 0..if number == 7 { 100_u8 } else { 2 } {
+            let key = directories.child([number]).unwrap().child([below]).unwrap();
+            batch.put(key, Expect::Absent, SecretBytes::from(vec![0]));
+        }
+        barrier.commit(batch).await.unwrap();
+    }
+    let (mut found, mut last) = (Vec::new(), None);
+    loop {
+        let page = barrier.some_records(&records, last.as_deref(), 7).await.unwrap();
+        assert!(page.len() <= 7);
+        let Some((name, _)) = page.last() else { break };
+        last = Some(name.clone());
+        for (name, record) in page {
+            assert_eq!(record.value.expose(), name);
+            let mut batch = Batch::new();
+            batch.delete(records.child(&name).unwrap(), Expect::Any);
+            barrier.commit(batch).await.unwrap();
+            found.push(name);
+        }
+    }
+    found.sort();
+    assert_eq!(found, (0..200).map(|number| vec![number]).collect::<Vec<_>>());
+
+    let (mut found, mut last) = (Vec::new(), None);
+    loop {
+        let page = barrier.some_children(&directories, last.as_deref(), 7).await.unwrap();
+        let Some(child) = page.last() else { break };
+        last = Some(child.name.clone());
+        found.extend(page.into_iter().map(|child| child.name));
+    }
+    found.sort();
+    assert_eq!(found, (0..200).map(|number| vec![number]).collect::<Vec<_>>());
+}

@@ -1,14 +1,18 @@
 //! Ending credentials: those that are due, with bounded workers, again and again until it is done.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use coffer_barrier::{Batch, Expect, RecordKey};
-use coffer_core::{id::LeaseId, measure::Counter, reason::Reason};
-use tokio::sync::Semaphore;
+use coffer_core::{
+    id::{LeaseId, MountId},
+    measure::Counter,
+    reason::Reason,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     ATTEMPTS_MAX, LeaseName, LeaseRecord, LeaseState,
@@ -18,6 +22,10 @@ use crate::{Failure, Record, Unsealed, codec};
 
 /// Credentials that are ended at once.
 pub(crate) const ENDINGS_MAX: usize = 16;
+/// Credentials that are ended at once of roles whose target is away.
+const ENDINGS_AILING_MAX: usize = 64;
+/// And of one such role: others need not wait until each of its credentials was tried in vain.
+const ENDINGS_OF_AILING_ROLE_MAX: usize = 4;
 /// How often it is looked what is due.
 const LOOK: Duration = Duration::from_millis(250);
 /// Leases read at once.
@@ -32,6 +40,8 @@ pub(crate) const STUCK_AFTER: u32 = 8;
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(10 * 60);
 /// Minutes that lie empty behind before that is noted.
 const NOTE_MINUTES: u64 = 10;
+/// How long after its end a minute may still get something that is due: longer than what is written takes.
+const LATE_MINUTES: u64 = 5;
 
 /// Why a credential is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +68,9 @@ impl Why {
 pub(crate) struct Endings {
     running: Mutex<BTreeSet<LeaseId>>,
     turns: Arc<Semaphore>,
+    /// Roles whose target was away when it was asked last, and how many of each are tried now.
+    ailing: Mutex<BTreeMap<(MountId, String), usize>>,
+    turns_of_ailing: Arc<Semaphore>,
     /// Those that somebody should look at.
     stuck: Mutex<BTreeSet<LeaseId>>,
     /// Credentials that were ended.
@@ -71,6 +84,8 @@ impl Default for Endings {
         Self {
             running: Mutex::default(),
             turns: Arc::new(Semaphore::new(ENDINGS_MAX)),
+            ailing: Mutex::default(),
+            turns_of_ailing: Arc::new(Semaphore::new(ENDINGS_AILING_MAX)),
             stuck: Mutex::default(),
             ended: Counter::default(),
             failed: Counter::default(),
@@ -109,8 +124,53 @@ impl Endings {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
-    fn count(&self) -> usize {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// Takes note of how a role's target answered.
+    fn note_target(&self, place: &Place, is_away: bool) {
+        let role = (place.mount, place.role.clone());
+        let mut ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_away {
+            ailing.entry(role).or_default();
+        } else {
+            ailing.remove(&role);
+        }
+    }
+
+    fn ails(&self, place: &Place) -> bool {
+        self.ailing.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(place.mount, place.role.clone()))
+    }
+
+    /// A turn, once there is one; none where the role's target is away and enough of the role are tried now.
+    async fn turn(self: &Arc<Self>, place: &Place) -> Option<Turn> {
+        if !self.ails(place) {
+            // They are never closed.
+            let permit = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            return Some(Turn { _permit: permit, ailing: None });
+        }
+        let permit = Arc::clone(&self.turns_of_ailing).try_acquire_owned().ok()?;
+        let role = (place.mount, place.role.clone());
+        if let Some(tried) = self.ailing.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&role) {
+            if *tried >= ENDINGS_OF_AILING_ROLE_MAX {
+                return None;
+            }
+            *tried += 1;
+        }
+        Some(Turn { _permit: permit, ailing: Some((Arc::clone(self), role)) })
+    }
+}
+
+/// A turn to end a credential.
+struct Turn {
+    _permit: OwnedSemaphorePermit,
+    ailing: Option<(Arc<Endings>, (MountId, String))>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some((endings, role)) = &self.ailing
+            && let Some(tried) = endings.ailing.lock().unwrap_or_else(PoisonError::into_inner).get_mut(role)
+        {
+            *tried = tried.saturating_sub(1);
+        }
     }
 }
 
@@ -128,13 +188,18 @@ impl Unsealed {
     pub(super) async fn end_lease(&self, place: &Place, why: Why) -> Result<(), Failure> {
         let busy = || Failure::new(Reason::Busy, "the credential is being ended already");
         let _running = self.endings.begin(place.id).ok_or_else(busy)?;
-        let Some((found, version)) = self.lease(place).await? else { return Ok(()) };
+        let Some((found, version)) = self.lease(place).await? else {
+            self.endings.note_gone(place.id);
+            return Ok(());
+        };
         let was = found.state;
         // Before the outside is touched it is noted that it will be, so that a stop in between does not leave it half done.
         let state = if was == LeaseState::Again { LeaseState::Again } else { LeaseState::Ending };
         let noted = LeaseRecord { state, due: self.now().plus(AFTER_STOP), ..found.clone() };
         let version = self.change_lease(place, (&found, version), &noted).await?;
-        match self.end_target(&noted).await {
+        let ended = self.end_target(&noted).await;
+        self.endings.note_target(place, ended.as_ref().is_err_and(|failure| failure.reason == Reason::TargetUnavailable));
+        match ended {
             Ok(()) if was == LeaseState::Pending => {
                 let again = LeaseRecord {
                     state: LeaseState::Again,
@@ -185,15 +250,10 @@ impl Unsealed {
                 .detailed("why", why);
             let mut batch = Batch::default();
             Index(self.tenant.id).remove(&mut batch, place, &lease, version)?;
-            self.count_one_less(&mut batch, &lease).await?;
-            match self.write(batch, &record).await {
-                Err(failure) if failure.reason == Reason::Conflict => {}
-                written => {
-                    let written = written?;
-                    self.endings.note_gone(place.id);
-                    self.leases.fetch_sub(1, Ordering::Relaxed);
-                    return self.append_written(written).await;
-                }
+            let left = self.count_one_less(&mut batch, &lease).await?;
+            if let Some(written) = self.write_counted(batch, &record, left).await? {
+                self.endings.note_gone(place.id);
+                return self.append_written(written).await;
             }
         }
         Err(Failure::conflict())
@@ -208,75 +268,72 @@ impl Unsealed {
 
     /// Ends what is due, until the vault is sealed.
     pub(crate) async fn end_what_is_due(self: Arc<Self>) {
-        let mut from = None;
+        let mut looked = None;
         loop {
             tokio::select! {
                 () = self.ending.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let looked = tokio::select! {
+            let ended = tokio::select! {
                 () = self.ending.cancelled() => return,
-                looked = self.end_due(&mut from) => looked,
+                ended = self.end_due(&mut looked) => ended,
             };
-            if let Err(failure) = looked {
+            if let Err(failure) = ended {
                 tracing::warn!(%failure, "what is due cannot be looked for; trying again");
             }
         }
     }
 
-    async fn end_due(self: &Arc<Self>, from: &mut Option<u64>) -> Result<(), Failure> {
+    async fn end_due(self: &Arc<Self>, looked: &mut Option<Looked>) -> Result<(), Failure> {
         let (now, this_second) = bucket(self.now());
-        let mut first = match *from {
-            Some(first) => first,
-            None => self.first_minute(now).await?,
+        let before = match looked {
+            Some(before) => *before,
+            None => Looked { first: self.first_minute(now).await?, empty_at: 0 },
         };
-        let noted = first;
+        let mut first = before.first;
+        // Once in a minute is enough for minutes that were empty when they were looked at.
+        let begin = if before.empty_at == now { now.saturating_sub(1).max(first) } else { first };
         let index = Index(self.tenant.id);
-        let mut minute = first;
-        while minute <= now {
+        let mut were_empty = true;
+        for minute in begin..=now {
             let seconds = self.barrier.children_once(&index.due_minute(minute)?).await?;
-            if seconds.is_empty() && minute == first && minute < now {
+            if seconds.is_empty() && minute == first && minute + LATE_MINUTES < now {
                 first = minute + 1;
             }
+            were_empty &= seconds.is_empty() || minute + 1 >= now;
             for second in seconds.iter().filter_map(|child| child.name.first()) {
                 if minute < now || *second < this_second {
                     self.end_all_of(&index.due_second(minute, *second)?, Why::Due).await?;
                 }
             }
-            minute += 1;
         }
-        if from.is_none() || first / NOTE_MINUTES != noted / NOTE_MINUTES {
+        if looked.is_none() || first / NOTE_MINUTES != before.first / NOTE_MINUTES {
             self.note_first_minute(first).await?;
         }
-        *from = Some(first);
+        *looked = Some(Looked { first, empty_at: if were_empty { now } else { 0 } });
         Ok(())
     }
 
     /// Ends all that a directory points to, [`ENDINGS_MAX`] at once, and does not wait for the last of them.
-    pub(super) async fn end_all_of(self: &Arc<Self>, directory: &RecordKey, why: Why) -> Result<usize, Failure> {
-        let mut begun = BTreeSet::new();
+    pub(super) async fn end_all_of(self: &Arc<Self>, directory: &RecordKey, why: Why) -> Result<(), Failure> {
+        let mut last: Option<Vec<u8>> = None;
         loop {
-            // Those under way are in the directory still.
-            let limit = self.endings.count() + begun.len() + PAGE;
-            let found = self.barrier.some_records(directory, limit).await?;
-            let last = found.len() < limit;
+            let found = self.barrier.some_records(directory, last.as_deref(), PAGE).await?;
+            let Some((name, _)) = found.last() else { return Ok(()) };
+            last = Some(name.clone());
             for (_, pointer) in found {
                 let place = place(&pointer.value)?;
-                if self.endings.is_running(place.id) || !begun.insert(place.id) {
-                    continue;
+                if !self.endings.is_running(place.id) {
+                    self.end_in_turn(place, why).await;
                 }
-                self.end_in_turn(place, why).await;
-            }
-            if last {
-                return Ok(begun.len());
             }
         }
     }
 
-    /// Waits for a turn, and has a credential ended.
-    pub(super) async fn end_in_turn(self: &Arc<Self>, place: Place, why: Why) {
-        // It is never closed.
-        let turn = Arc::clone(&self.endings.turns).acquire_owned().await;
+    /// Waits for a turn, and has a credential ended. Where its target is away and others of its role are tried, it is left as
+    /// it is; gives whether it is ended.
+    pub(super) async fn end_in_turn(self: &Arc<Self>, place: Place, why: Why) -> bool {
+        let Some(turn) = self.endings.turn(&place).await else { return false };
         let (vault, ending) = (Arc::clone(self), self.ending());
         self.spawn(async move {
             let _turn = turn;
@@ -287,6 +344,18 @@ impl Unsealed {
                 }
             }
         });
+        true
+    }
+
+    /// Has a credential be due now, unless it was ended and is to be once more, which has its time.
+    pub(super) async fn end_soon(&self, place: &Place) -> Result<(), Failure> {
+        let Some((lease, version)) = self.lease(place).await? else { return Ok(()) };
+        let state = match lease.state {
+            LeaseState::Again => return Ok(()),
+            LeaseState::Live => LeaseState::Ending,
+            state => state,
+        };
+        self.change_lease(place, (&lease, version), &LeaseRecord { state, due: self.now(), ..lease.clone() }).await.map(drop)
     }
 
     fn swept(&self) -> Result<RecordKey, Failure> {
@@ -296,8 +365,15 @@ impl Unsealed {
     /// The first minute that may have something due.
     async fn first_minute(&self, now: u64) -> Result<u64, Failure> {
         let stored = self.barrier.get(&self.swept()?).await?;
-        // Where none is noted there never was a lease.
-        Ok(stored.map(|record| codec::decode(record.value.expose())).transpose()?.unwrap_or(now))
+        let noted: Option<u64> = stored.map(|record| codec::decode(record.value.expose())).transpose()?;
+        if let Some(noted) = noted {
+            // It is later where the clock was ahead then.
+            return Ok(noted.min(now));
+        }
+        // Leases may have been made before the first look.
+        let minutes = self.barrier.some_children(&Index(self.tenant.id).at([b"due"])?, None, usize::MAX).await?;
+        let minutes = minutes.iter().filter_map(|child| child.name.as_slice().try_into().ok().map(u64::from_be_bytes));
+        Ok(minutes.min().unwrap_or(now).min(now))
     }
 
     async fn note_first_minute(&self, minute: u64) -> Result<(), Failure> {
@@ -308,6 +384,15 @@ impl Unsealed {
         self.barrier.commit(batch).await?;
         Ok(())
     }
+}
+
+/// How far it was looked for what is due.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    /// The first minute that may have something due.
+    first: u64,
+    /// The minute in which all before it were seen to be empty; 0 where they were not.
+    empty_at: u64,
 }
 
 /// What a lease is called.

@@ -1,6 +1,6 @@
 //! Making credentials: intended, done, confirmed.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use coffer_barrier::Batch;
 use coffer_core::{
@@ -146,14 +146,9 @@ impl Unsealed {
         for _ in 0..ATTEMPTS_MAX {
             let mut batch = Batch::default();
             Index(self.tenant.id).insert(&mut batch, place, lease)?;
-            self.count_one_more(&mut batch, lease).await?;
-            match self.write(batch, &record).await {
-                Err(failure) if failure.reason == Reason::Conflict => {}
-                written => {
-                    let written = written?;
-                    self.leases.fetch_add(1, Ordering::Relaxed);
-                    return self.append_written(written).await;
-                }
+            let count = self.count_one_more(&mut batch, lease).await?;
+            if let Some(written) = self.write_counted(batch, &record, count).await? {
+                return self.append_written(written).await;
             }
         }
         Err(Failure::conflict())
@@ -161,16 +156,7 @@ impl Unsealed {
 
     /// Has a credential that was not made be ended at once, in the background.
     pub(crate) async fn undo(&self, leased: &Leased) {
-        let place = &leased.place;
-        let undone = async {
-            let Some((lease, version)) = self.lease(place).await? else { return Ok(()) };
-            let mut batch = Batch::default();
-            let now = LeaseRecord { due: self.now(), ..lease.clone() };
-            Index(self.tenant.id).update(&mut batch, place, (&lease, version), &now)?;
-            self.barrier.commit(batch).await?;
-            Ok::<_, Failure>(())
-        };
-        if let Err(failure) = undone.await {
+        if let Err(failure) = self.end_soon(&leased.place).await {
             tracing::warn!(%failure, "what was begun in a target is undone later than at once");
         }
     }

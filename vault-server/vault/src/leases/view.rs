@@ -144,7 +144,9 @@ impl Unsealed {
             for role in self.roles_with_leases(mount, which).await? {
                 for shard in self.shards(mount, &role).await? {
                     for (_, place) in self.leases_in(shard, mount, &role, which).await? {
-                        self.end_in_turn(place, Why::Revoked).await;
+                        if !self.end_in_turn(place.clone(), Why::Revoked).await {
+                            self.end_soon(&place).await?;
+                        }
                         count += 1;
                     }
                 }
