@@ -52,7 +52,7 @@ impl Office {
 }
 
 /// Somebody who has logged in.
-fn person(vault: &Vault, name: &str) -> Result<Coffer> {
+pub(crate) fn person(vault: &Vault, name: &str) -> Result<Coffer> {
     let coffer = Coffer::new(Programs::built()?)?;
     let ca = vault.server.ca();
     coffer.ok(["context", "set", "t", "--address", &vault.server.url()?, "--ca", ca.to_str().context("a plain path")?])?;

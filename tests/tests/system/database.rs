@@ -10,7 +10,9 @@ mod port;
 mod redis;
 mod refused;
 mod static_roles;
+mod store_faults;
 mod storm;
+mod stuck;
 mod target;
 
 use std::{collections::BTreeSet, time::Duration};

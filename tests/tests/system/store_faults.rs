@@ -23,7 +23,7 @@ const CALLS_MAX: u64 = 400;
 const WRITES: u64 = 6;
 /// How often something is tried before it counts as failed: the fault does not come twice in a row.
 const TRIES: u32 = 3;
-const FAULT: &str = "a planned fault";
+pub(crate) const FAULT: &str = "a planned fault";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_of_the_store_may_fail_or_delay_or_take_effect_in_secret() -> Result<()> {
