@@ -142,7 +142,7 @@ impl Postgres {
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-            .args(["-c", "log_statement=all", "-c", "max_connections=60"])
+            .args(["-c", "log_statement=all", "-c", "max_connections=200"])
             .args(["-c", &format!("unix_socket_directories={}", self.folder.path().display())]);
         let mut process = Process::start(&mut command, &self.log_file())?;
         wait::until(PATIENCE, "PostgreSQL to answer", || {

@@ -1,16 +1,22 @@
 //! Measures what a server and its agents do together. docs/performance.md says how to run it, and what came of it.
 //!
 //! `cargo run -p coffer-tests --example measure -- push [AGENTS [ROTATIONS]]`, `-- start AGENT [STARTS]`,
-//! `-- pressure [SECONDS [IDLE]]`, `-- size [SECRETS]`, `-- grants [GRANTS [READS]]` or `-- command [STARTS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
+//! `-- pressure [SECONDS [IDLE]]`, `-- size [SECRETS]`, `-- grants [GRANTS [READS]]`, `-- command [STARTS]`, `-- leases [LEASES]`,
+//! `-- due [LEASES]` or `-- ends [PODS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
 
 #![expect(
     clippy::print_stdout,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "this prints what it measured, and ends where anything is wrong"
 )]
 
 mod command;
+mod databases;
+mod due;
+mod ends;
 mod grants;
+mod leases;
 mod pressure;
 mod push;
 mod size;
@@ -35,9 +41,12 @@ fn main() -> Result<()> {
         Some("size") => LocalSet::new().block_on(&Runtime::new()?, size::run(number(1, 100_000)?)),
         Some("grants") => LocalSet::new().block_on(&Runtime::new()?, grants::run(number(1, 10_000)?, number(2, 50_000)?)),
         Some("command") => Runtime::new()?.block_on(command::run(number(1, 20)?)),
+        Some("leases") => LocalSet::new().block_on(&Runtime::new()?, leases::run(number(1, 300_000)?)),
+        Some("due") => Runtime::new()?.block_on(due::run(number(1, 10_000)?)),
+        Some("ends") => Runtime::new()?.block_on(ends::run(number(1, 100)?)),
         _ => bail!(
-            "push [AGENTS [ROTATIONS]], start AGENT [STARTS], pressure [SECONDS [IDLE]], size [SECRETS], grants [GRANTS [READS]] \
-             or command [STARTS]"
+            "push [AGENTS [ROTATIONS]], start AGENT [STARTS], pressure [SECONDS [IDLE]], size [SECRETS], grants [GRANTS [READS]], \
+             command [STARTS], leases [LEASES], due [LEASES] or ends [PODS]"
         ),
     }
 }

@@ -21,7 +21,7 @@ use self::raw::Way;
 use crate::vault::{PATH, Vault};
 
 /// Those who read.
-const READERS: usize = 4;
+pub(crate) const READERS: usize = 4;
 /// Time between two reads of one of them: they are to be slowed down by others, not by each other.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -119,28 +119,40 @@ impl Pressed {
 
     /// Reads for a while, and prints how long that took.
     async fn measure(&self, what: &str, window: Duration) -> Result<()> {
-        let mut tasks = JoinSet::new();
-        for client in &self.readers {
-            let client = client.clone();
-            tasks.spawn(async move {
-                let (end, mut took) = (Instant::now() + window, Vec::new());
-                while Instant::now() < end {
-                    let began = Instant::now();
-                    client.kv_get(PATH, 0).await?;
-                    took.push(began.elapsed());
-                    tokio::time::sleep(PAUSE).await;
-                }
-                anyhow::Ok(took)
-            });
-        }
-        let mut took = Vec::new();
-        for done in tasks.join_all().await {
-            took.extend(done.with_context(|| self.vault.server.log().unwrap_or_default())?);
-        }
-        took.sort();
-        let at = |share: usize| took[(took.len() * share).div_ceil(100).saturating_sub(1)].as_secs_f64() * 1_000.0;
-        let reads = took.len();
-        println!("{what:<44} {reads:>7} {:>7.2}ms {:>7.2}ms {:>7.2}ms {:>7.2}ms", at(50), at(90), at(99), at(100));
+        let end = Instant::now() + window;
+        let took = read(&self.readers, Arc::new(move || Instant::now() >= end)).await;
+        tell(what, &took.with_context(|| self.vault.server.log().unwrap_or_default())?);
         Ok(())
     }
+}
+
+/// Has these read again and again; gives how long that took each time, the shortest first.
+pub(crate) async fn read(readers: &[Client], is_enough: Arc<dyn Fn() -> bool + Send + Sync>) -> Result<Vec<Duration>> {
+    let mut tasks = JoinSet::new();
+    for client in readers {
+        let (client, is_enough) = (client.clone(), Arc::clone(&is_enough));
+        tasks.spawn(async move {
+            let mut took = Vec::new();
+            while !is_enough() {
+                let began = Instant::now();
+                client.kv_get(PATH, 0).await?;
+                took.push(began.elapsed());
+                tokio::time::sleep(PAUSE).await;
+            }
+            anyhow::Ok(took)
+        });
+    }
+    let mut took = Vec::new();
+    for done in tasks.join_all().await {
+        took.extend(done?);
+    }
+    took.sort();
+    Ok(took)
+}
+
+/// Prints what reads took.
+pub(crate) fn tell(what: &str, took: &[Duration]) {
+    let at = |share: usize| took[(took.len() * share).div_ceil(100).saturating_sub(1)].as_secs_f64() * 1_000.0;
+    let reads = took.len();
+    println!("{what:<44} {reads:>7} {:>7.2}ms {:>7.2}ms {:>7.2}ms {:>7.2}ms", at(50), at(90), at(99), at(100));
 }

@@ -83,13 +83,13 @@ async fn each(vault: &Vault, count: usize, act: impl AsyncFn(&Client, usize) -> 
 }
 
 /// Memory that is backed by no file, in MiB.
-fn memory(vault: &mut Vault) -> Result<u64> {
+pub(crate) fn memory(vault: &mut Vault) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", vault.server.process()?.id()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("there is no RssAnon")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? >> 10)
 }
 
-fn on_disk(folder: &Path) -> Result<u64> {
+pub(crate) fn on_disk(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -33,7 +34,7 @@ const PASSWORD: &str = "correct horse battery staple";
 /// A vault with a secret, and a cluster whose pods may read it.
 pub(crate) struct Vault {
     pub(crate) server: Server,
-    issuer: Issuer,
+    issuer: Arc<Issuer>,
     share: String,
     admin: Client,
     officer: Client,
@@ -59,7 +60,7 @@ impl Vault {
         let (admin, officer) = (connect(&server)?, connect(&server)?);
         admin.login_password("", "ada", &SecretString::copied_from(PASSWORD)).await?;
         officer.login_password("", "olga", &SecretString::copied_from(PASSWORD)).await?;
-        let issuer = Issuer::es256("https://issuer.test")?;
+        let issuer = Arc::new(Issuer::es256("https://issuer.test")?);
         let settings = ClusterSettings {
             issuer: issuer.url().to_owned(),
             keys: Some(KeySource { source: Some(Source::Jwks(issuer.jwks().to_string())) }),
@@ -74,12 +75,22 @@ impl Vault {
         Ok(vault)
     }
 
+    /// Who runs the vault.
+    pub(crate) const fn admin(&self) -> &Client {
+        &self.admin
+    }
+
     /// Has the pods of a service account do something.
     pub(crate) async fn grant(&self, account: &str, actions: &[&str], path: &str) -> Result<()> {
+        self.grant_to(&format!("k8s:test/measure/{account}"), actions, path).await
+    }
+
+    /// Has somebody do something.
+    pub(crate) async fn grant_to(&self, principal: &str, actions: &[&str], path: &str) -> Result<()> {
         let request = CreateGrantRequest {
             actions: actions.iter().map(ToString::to_string).collect(),
             path: path.to_owned(),
-            principal: format!("k8s:test/measure/{account}"),
+            principal: principal.to_owned(),
             ..CreateGrantRequest::default()
         };
         self.officer.grants().create_grant(request).await?;
@@ -129,17 +140,32 @@ impl Vault {
 
     /// Logs a client in as a pod of this service account; gives the session's token.
     pub(crate) async fn log_in(&self, client: &Client, account: &str) -> Result<SecretString> {
-        client.login_workload("", "test", &SecretString::from(self.token_of(account)?)).await?;
-        client.session_token().context("a session")
+        self.pods().log_in(client, account).await
+    }
+
+    /// Pods without end.
+    pub(crate) fn pods(&self) -> Pods {
+        Pods(Arc::clone(&self.issuer))
     }
 
     /// The service-account token of a pod that may read.
     pub(crate) fn token(&self) -> Result<String> {
-        self.token_of("reader")
+        self.pods().token("reader")
+    }
+}
+
+/// Pods, each new.
+pub(crate) struct Pods(Arc<Issuer>);
+
+impl Pods {
+    /// Logs a client in as a new pod of this service account; gives the session's token.
+    pub(crate) async fn log_in(&self, client: &Client, account: &str) -> Result<SecretString> {
+        client.login_workload("", "test", &SecretString::from(self.token(account)?)).await?;
+        client.session_token().context("a session")
     }
 
-    fn token_of(&self, account: &str) -> Result<String> {
-        self.issuer.token(&issuer::Pod::new("measure", account)?, Duration::from_secs(3_600))
+    fn token(&self, account: &str) -> Result<String> {
+        self.0.token(&issuer::Pod::new("measure", account)?, Duration::from_secs(3_600))
     }
 }
 
