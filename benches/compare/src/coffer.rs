@@ -175,7 +175,7 @@ async fn make_database(admin: &Client, officer: &Client, port: u16) -> Result<()
         connections: DATABASE_CONNECTIONS,
         ..DatabaseConnection::default()
     };
-    let (path, password) = ("database/connections/bench".into(), password.into());
+    let (path, password) = ("database/config/bench".into(), password.into());
     admin.databases().put_connection(PutConnectionRequest { path, connection: Some(connection), password }).await?;
     let role = DatabaseRole {
         connection: "bench".into(),
