@@ -20,7 +20,7 @@ fn every_command_for_who_comes_from_vault_is_there_with_its_options() -> Result<
     let programs = Programs::built()?;
     let (page, coffer, mut seen) = (read("docs/from-vault.md")?, Coffer::new(programs)?, 0);
     // Code that goes over a line's end would be missed.
-    for line in page.lines() {
+    for line in page.lines().filter(|line| !line.starts_with("```")) {
         ensure!(line.matches('`').count() % 2 == 0, "code ends on its line: {line}");
         for command in commands(line) {
             let words: Vec<_> = command.split(' ').collect();
