@@ -96,7 +96,7 @@ pub(crate) struct Flags {
 /// What is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
+pub enum Level {
     /// Failures.
     Error,
     /// And what may become one.

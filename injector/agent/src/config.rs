@@ -198,7 +198,10 @@ impl Config {
 }
 
 /// Reads a file's text. What counts is what is read: a device says that it has no bytes, and gives them without end.
-fn read_at_most(bytes_max: u64, file: &Path) -> Result<String, String> {
+///
+/// # Errors
+/// Says what is wrong, without the file's name.
+pub fn read_at_most(bytes_max: u64, file: &Path) -> Result<String, String> {
     let mut text = String::new();
     let open = File::open(file).map_err(|error| error.to_string())?;
     let read = open.take(bytes_max.saturating_add(1)).read_to_string(&mut text).map_err(|error| error.to_string())?;

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::Path};
 use coffer_client::Secret;
 use coffer_secret::SecretBytes;
 
-pub use crate::render::FILE_BYTES_MAX;
 use crate::{
     args::Flags,
     config::{Config, Format, SecretFile, Source},
     render::{Given, render, template::Template},
 };
+pub use crate::{args::Level, config::read_at_most, render::FILE_BYTES_MAX};
 
 /// A file that a configuration asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use coffer_agent::reading::read_at_most;
 use coffer_kubernetes::{ApiError, ApiServer};
 use serde_json::{Value, json};
 
@@ -138,16 +139,9 @@ impl Keeper {
 
     /// The vault's CA certificates as they are now; none where the vault has a certificate that everybody believes.
     fn vault_ca(&self) -> Result<Option<String>, KeepError> {
-        use std::io::Read as _;
         let Some(file) = &self.places.vault_ca else { return Ok(None) };
-        let fail = |why: String| KeepError::Object(format!("{}: {why}", file.display()));
-        let mut text = String::new();
-        let opened = std::fs::File::open(file).map_err(|error| fail(error.to_string()))?;
-        let read = opened.take(CA_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| fail(error.to_string()))?;
-        if read as u64 > CA_BYTES_MAX {
-            return Err(fail(format!("larger than {CA_BYTES_MAX} bytes")));
-        }
-        Ok(Some(text))
+        let text = read_at_most(CA_BYTES_MAX, file).map_err(|why| KeepError::Object(format!("{}: {why}", file.display())));
+        text.map(Some)
     }
 
     /// Gives a namespace the vault's CA certificates, where it has not got them.

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use coffer_agent::reading::Level;
 use coffer_kubernetes::{ApiServer, ApiServerConfig};
 use tokio::{
     net::TcpListener,
@@ -94,27 +95,6 @@ struct Arguments {
     /// What is logged, to standard error.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: Level,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl From<Level> for tracing::level_filters::LevelFilter {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Error => Self::ERROR,
-            Level::Warn => Self::WARN,
-            Level::Info => Self::INFO,
-            Level::Debug => Self::DEBUG,
-            Level::Trace => Self::TRACE,
-        }
-    }
 }
 
 impl Arguments {
