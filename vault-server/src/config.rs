@@ -11,7 +11,7 @@ use coffer_api::ConnectionLimits;
 use coffer_core::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, KEEPALIVE_INTERVAL, NEW_CONNECTIONS_PER_ADDRESS_MAX};
 use serde::Deserialize;
 
-use crate::files;
+use crate::{files, first};
 
 /// Seconds that the server may go on accepting connections after it is told to stop.
 pub(crate) const DRAIN_DELAY_SECS_MAX: u64 = 300;
@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) seal: Seal,
     #[serde(default)]
     pub(crate) init: Init,
+    #[serde(default)]
+    pub(crate) kubernetes: Kubernetes,
     #[serde(default)]
     pub(crate) log: Log,
     #[serde(default)]
@@ -217,11 +219,50 @@ pub(crate) enum Seal {
     StaticKey { key_file: PathBuf, previous_key_file: Option<PathBuf> },
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Init {
     /// A file with the token that lets Init come over the network.
     pub(crate) setup_token_file: Option<PathBuf>,
+    /// Whether the server makes the vault itself where there is none: with a static key.
+    #[serde(default)]
+    pub(crate) automatic: bool,
+    /// The operators that such a vault begins with.
+    #[serde(default)]
+    pub(crate) operators: Vec<InitOperator>,
+    /// The cluster that it runs in, whose workloads can log in from the start.
+    pub(crate) cluster: Option<InitCluster>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InitOperator {
+    pub(crate) name: String,
+    pub(crate) roles: Vec<String>,
+    /// SHA-256 of the public keys that log in, 64 hexadecimal digits each.
+    pub(crate) pins: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InitCluster {
+    pub(crate) name: String,
+    /// As the server's own token has it, unless it is said.
+    pub(crate) issuer: Option<String>,
+    #[serde(default = "default_audience")]
+    pub(crate) audience: String,
+}
+
+fn default_audience() -> String {
+    "coffer".to_owned()
+}
+
+/// The cluster that the server runs in.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kubernetes {
+    /// NAMESPACE/NAME of a ConfigMap that is told the CA of the server's certificate, where the server makes that itself.
+    pub(crate) ca_config_map: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -263,6 +304,23 @@ impl Config {
             bail!("drain_delay_secs: 0 to {DRAIN_DELAY_SECS_MAX}");
         }
         self.limits.check()?;
+        if self.init.automatic && self.seal == Seal::Shamir {
+            bail!("init.automatic: only with seal.kind = \"static-key\", for there is nobody to be given shares");
+        }
+        if !self.init.automatic && (self.init.cluster.is_some() || !self.init.operators.is_empty()) {
+            bail!("init.operators and init.cluster: only with init.automatic = true");
+        }
+        first::beginning(&self.init, || Ok("as the token has it".to_owned()))?;
+        if let Some(map) = &self.kubernetes.ca_config_map {
+            if map.split('/').count() != 2 || map.split('/').any(str::is_empty) {
+                bail!("kubernetes.ca_config_map: NAMESPACE/NAME");
+            }
+            if self.tls.directory.is_none() {
+                bail!(
+                    "kubernetes.ca_config_map: only with tls.directory, for the CA of a certificate that was given is not known here"
+                );
+            }
+        }
         match (&self.tls.directory, &self.tls.certificate, &self.tls.key) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(()),
             _ => bail!("tls: give either 'directory', or 'certificate' and 'key'"),
@@ -283,6 +341,7 @@ impl Config {
             ("metrics", self.metrics != other.metrics),
             ("pki", self.pki != other.pki),
             ("limits", self.limits != other.limits),
+            ("kubernetes", self.kubernetes != other.kubernetes),
         ];
         differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
@@ -333,6 +392,30 @@ mod tests {
         let both = MINIMAL.replace("[tls]", "[tls]\ncertificate = \"a\"");
         assert!(parse(&both).is_err());
         assert!(parse(&format!("node = \"a b\"\n{MINIMAL}")).is_err());
+    }
+
+    #[test]
+    fn a_vault_makes_itself_only_where_that_can_be() {
+        let key = "[seal]\nkind = \"static-key\"\nkey_file = \"k\"\n";
+        let with = |text: &str| parse(&format!("{MINIMAL}{text}"));
+        assert!(with(&format!("{key}[init]\nautomatic = true\n[init.cluster]\nname = \"here\"")).is_ok());
+        let pin = "0".repeat(64);
+        let operator =
+            |name: &str, roles: &str| format!("[[init.operators]]\nname = \"{name}\"\nroles = [{roles}]\npins = [\"{pin}\"]\n");
+        assert!(with(&format!("{key}[init]\nautomatic = true\n{}", operator("ada", "\"admin\""))).is_ok());
+        for (wrong, words) in [
+            ("[init]\nautomatic = true".to_owned(), "static-key"),
+            (format!("{key}[init.cluster]\nname = \"here\""), "init.automatic"),
+            (format!("{key}[init]\nautomatic = true\n[init.cluster]\nname = \"He re\""), "init.cluster.name"),
+            (format!("{key}[init]\nautomatic = true\n{}", operator("ada", "\"officer\"")), "admin"),
+            (format!("{key}[init]\nautomatic = true\n{}", operator("ada", "\"root\"")), "role"),
+            (format!("{key}[init]\nautomatic = true\n{0}{0}", operator("ada", "\"admin\"")), "one name"),
+            (format!("{key}[init]\nautomatic = true\n{}", operator("ada", "\"admin\"").replace(&pin, "abc")), "pin"),
+            ("[kubernetes]\nca_config_map = \"name\"".to_owned(), "NAMESPACE/NAME"),
+        ] {
+            let told = format!("{:#}", with(&wrong).unwrap_err());
+            assert!(told.contains(words), "{wrong}: {told}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 mod arguments;
 mod config;
 mod files;
+mod first;
 mod hardening;
+mod in_cluster;
 mod log;
 mod metered;
 mod metrics;
@@ -38,7 +40,11 @@ fn threads() -> usize {
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = arguments::Arguments::parse();
-    match start(&arguments) {
+    let done = match &arguments.command {
+        None => start(&arguments),
+        Some(command) => in_cluster::run(command),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the log may not be there yet")]

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct Running {
     pub(crate) path: PathBuf,
     pub(crate) config: Config,
+    /// The certificate chain in use.
+    pub(crate) chain: Vec<u8>,
     pub(crate) certificate: Arc<ServerCertificate>,
     pub(crate) api: Api,
     pub(crate) log: LogFilter,
@@ -39,9 +41,22 @@ impl Running {
         }
     }
 
+    /// Reads a certificate again that was given, where its file has another by now: whoever renews it need not tell.
+    pub(crate) fn look_for_certificate(&mut self) {
+        if let Some(file) = &self.config.tls.certificate
+            && tls_files::read(file).is_ok_and(|chain| chain != self.chain)
+        {
+            self.renew_certificate();
+        }
+    }
+
     /// Reads the certificate again, or makes another, since time has passed.
-    pub(crate) fn renew_certificate(&self) {
-        let replaced = tls_files::load(&self.config.tls).and_then(|pair| Ok(self.certificate.replace(&pair.chain, &pair.key)?));
+    pub(crate) fn renew_certificate(&mut self) {
+        let replaced = tls_files::load(&self.config.tls).and_then(|pair| {
+            self.certificate.replace(&pair.chain, &pair.key)?;
+            self.chain = pair.chain;
+            Ok(())
+        });
         match replaced {
             Ok(()) => tracing::info!("the certificate was read again"),
             Err(error) => {
@@ -57,6 +72,7 @@ impl Running {
         let setup_token = config.init.setup_token_file.as_deref().map(files::read_token).transpose()?;
         let pair = tls_files::load(&config.tls)?;
         self.certificate.replace(&pair.chain, &pair.key)?;
+        self.chain = pair.chain;
         self.log.set(filter)?;
         self.api.set_setup_token(setup_token);
         let restart = self.config.needs_restart(&config);

@@ -12,7 +12,7 @@ use coffer_store::{
     memory::MemoryStore,
     sled::{SledOptions, SledStore},
 };
-use coffer_vault::{AuditConfig, StaticKeySource, StaticKeys, SystemClock, Vault, VaultConfig};
+use coffer_vault::{AuditConfig, BeginningSource, StaticKeySource, StaticKeys, SystemClock, Vault, VaultConfig};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{self, Config},
-    files, hardening,
+    files, first, hardening, in_cluster,
     log::LogFilter,
     metered::{Metered, StoreMetrics},
     metrics::{Metrics, Sources},
@@ -79,7 +79,10 @@ pub(crate) async fn serve(path: &Path, config: Config, log: LogFilter) -> anyhow
         tasks.spawn(web::serve(lists, web::Page::Lists(Arc::clone(&vault)), tasks.clone(), end.clone()));
         tracing::info!(%address, "answering for revocation lists and certificates of CAs");
     }
-    let running = Running { path: path.to_owned(), config, certificate, api: api.clone(), log };
+    let running = Running { path: path.to_owned(), config, chain: pair.chain, certificate, api: api.clone(), log };
+    if let (Some(map), Some(directory)) = (&running.config.kubernetes.ca_config_map, &running.config.tls.directory) {
+        tasks.spawn(in_cluster::tell_authority(map.clone(), directory.join(tls_files::CA), end.clone()));
+    }
     tasks.spawn(follow_signals(running, stop.clone())?);
     if let Some(file) = &address_file {
         files::write(file, address.to_string().as_bytes(), 0o644)?;
@@ -157,7 +160,13 @@ fn vault_config(config: &Config) -> anyhow::Result<VaultConfig> {
             Some(Box::new(read) as StaticKeySource)
         }
     };
+    let beginning = config.init.automatic.then(|| {
+        let init = config.init.clone();
+        let begin = move || first::beginning(&init, first::issuer_here).map_err(Into::into);
+        Box::new(begin) as BeginningSource
+    });
     Ok(VaultConfig {
+        beginning,
         node: config.node.clone(),
         audit: AuditConfig {
             directory: config.audit.directory.clone(),
@@ -222,6 +231,7 @@ fn follow_signals(mut running: Running, stop: CancellationToken) -> anyhow::Resu
     Ok(async move {
         let mut renew = tokio::time::interval(tls_files::RENEW_AFTER);
         renew.reset();
+        let mut look = tokio::time::interval(tls_files::LOOK_AFTER);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -229,6 +239,7 @@ fn follow_signals(mut running: Running, stop: CancellationToken) -> anyhow::Resu
                 _ = interrupt.recv() => break,
                 _ = hang_up.recv() => running.reload(),
                 _ = renew.tick() => running.renew_certificate(),
+                _ = look.tick() => running.look_for_certificate(),
             }
         }
         running.api.drain();

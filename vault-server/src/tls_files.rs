@@ -18,6 +18,10 @@ const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// When a certificate is made anew.
 pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How often it is looked whether a certificate that was given has been replaced.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// The CA's certificate, in the directory where it was made.
+pub(crate) const CA: &str = "ca.pem";
 /// How far other clocks may be behind.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
@@ -36,7 +40,7 @@ pub(crate) fn load(tls: &Tls) -> anyhow::Result<Pair> {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     files::read_at_most(files::PEM_BYTES_MAX, path).map(String::into_bytes)
 }
 
@@ -46,7 +50,7 @@ fn make(directory: &Path, names: &[String]) -> anyhow::Result<Pair> {
         let made = fs::create_dir_all(directory).and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o755)));
         made.with_context(|| format!("{} cannot be made", directory.display()))?;
     }
-    let (ca_path, ca_key_path) = (directory.join("ca.pem"), directory.join("ca.key"));
+    let (ca_path, ca_key_path) = (directory.join(CA), directory.join("ca.key"));
     if !ca_path.exists() || !ca_key_path.exists() {
         let (ca, key) = make_ca().context("a CA cannot be made")?;
         files::write(&ca_key_path, key.as_bytes(), 0o600)?;

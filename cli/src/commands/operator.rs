@@ -10,7 +10,7 @@ mod snapshot;
 pub(crate) use rekey::standing;
 
 use clap::{Args, Subcommand};
-use coffer_client::proto::{GetSealStatusRequest, QuorumProgress, RecoverRequest, SealRequest, UnsealRequest};
+use coffer_client::proto::{GetSealStatusRequest, QuorumProgress, RecoverRequest, SealKind, SealRequest, UnsealRequest};
 use coffer_secret::SecretString;
 use serde::Serialize;
 
@@ -163,8 +163,9 @@ impl Seal {
 
 /// Let a new first operator in, with a quorum of shares
 ///
-/// For the day on which nobody can log in any more. The vault must be unsealed. With the last share needed the vault
-/// answers with a new bootstrap credential, which creates operators and ends after an hour.
+/// For the day on which nobody can log in any more, or nobody ever could. The vault must be unsealed. With the last share needed the
+/// vault answers with a new bootstrap credential, which creates operators and ends after an hour. Where a key file seals the vault
+/// there are no shares: it answers at once, on the server's local socket.
 #[derive(Args)]
 pub(crate) struct Recover {
     /// @FILE with a share on each line, or - for standard input
@@ -191,8 +192,15 @@ struct RecoverJson<'a> {
 
 impl Recover {
     async fn run(self, app: &App) -> Result<Exit> {
+        let sources = share_sources(&self.shares)?;
         let vault = app.vault_without_session()?;
-        let shares = if self.reset { vec![SecretString::default()] } else { read_shares(app, &share_sources(&self.shares)?)? };
+        let attempt = vault.attempt("let a new first operator in");
+        let without = self.reset
+            || (sources.is_empty() && {
+                let status = answer(&attempt, vault.client.system().get_seal_status(GetSealStatusRequest {}).await)?.into_inner();
+                status.seal_kind() == SealKind::StaticKey
+            });
+        let shares = if without { vec![SecretString::default()] } else { read_shares(app, &sources)? };
         self.hand_in(app, &vault, shares).await
     }
 

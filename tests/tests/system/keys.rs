@@ -121,12 +121,12 @@ async fn re_encryption_goes_on_after_the_server_was_killed() -> Result<()> {
     Ok(())
 }
 
-async fn submit(client: &Client, share: &str, nonce: &str) -> Result<SubmitRekeyShareResponse, Status> {
+pub(crate) async fn submit(client: &Client, share: &str, nonce: &str) -> Result<SubmitRekeyShareResponse, Status> {
     let request = SubmitRekeyShareRequest { share: share.to_owned(), nonce: nonce.to_owned() };
     Ok(client.keys().submit_rekey_share(request).await?.into_inner())
 }
 
-fn nonce(rekey: Option<&RekeyProgress>) -> Result<String> {
+pub(crate) fn nonce(rekey: Option<&RekeyProgress>) -> Result<String> {
     Ok(rekey.and_then(|rekey| rekey.progress.clone()).context("it is under way")?.nonce)
 }
 

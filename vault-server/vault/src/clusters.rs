@@ -278,29 +278,26 @@ impl Unsealed {
     pub fn put_cluster(
         &self,
         name: &Name,
-        settings: ClusterSettings,
+        settings: &ClusterSettings,
         runtime: Arc<ClusterRuntime>,
         etag: Option<&str>,
     ) -> Result<Planned<Row<ClusterRecord>>, Failure> {
         settings.check()?;
         let row = self.clusters.find(name.as_str());
-        let (id, created) = match (&row, etag) {
+        let mut record = settings.record(self.now())?;
+        match (&row, etag) {
             (Some(_), None) => return Err(Failure::new(Reason::AlreadyExists, "there is a cluster of this name already")),
             (Some(row), Some(etag)) => {
                 check_etag(row, etag)?;
-                (row.value.id, row.value.created)
+                (record.id, record.created) = (row.value.id, row.value.created);
             }
             (None, Some(_)) => return Err(Failure::new(Reason::NotFound, "there is no cluster of this name")),
             (None, None) if self.clusters.len() >= CLUSTERS_MAX => {
                 return Err(Failure::told(Reason::LimitExceeded, format!("there are {CLUSTERS_MAX} clusters already")));
             }
-            (None, None) => {
-                let id = random::bytes().map_err(|_| Failure::internal("no random numbers"))?;
-                (ClusterId::from_bytes(id), self.now())
-            }
-        };
-        let ClusterSettings { issuer, audience, keys, api_server, pod_check } = settings;
-        let record = ClusterRecord { id, issuer, audience, keys, api_server, pod_check, created };
+            (None, None) => {}
+        }
+        let id = record.id;
         let answer = Row { value: Arc::new(record.clone()), version: row.map_or(0, |row| row.version) + 1 };
         let mut batch = Batch::default();
         let put = self.clusters.put(&mut batch, name.as_str(), record)?;
@@ -373,7 +370,21 @@ impl Unsealed {
 }
 
 impl ClusterSettings {
-    fn check(&self) -> Result<(), Failure> {
+    /// What is stored of a new one.
+    pub(crate) fn record(&self, created: Timestamp) -> Result<ClusterRecord, Failure> {
+        let id = random::bytes().map_err(|_| Failure::internal("no random numbers"))?;
+        Ok(ClusterRecord {
+            id: ClusterId::from_bytes(id),
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            keys: self.keys.clone(),
+            api_server: self.api_server.clone(),
+            pod_check: self.pod_check,
+            created,
+        })
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.issuer.is_empty() || self.issuer.len() > ISSUER_BYTES_MAX {
             return Err(Failure::told(Reason::InvalidArgument, format!("an issuer has 1 to {ISSUER_BYTES_MAX} bytes")));
         }

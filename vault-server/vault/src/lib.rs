@@ -50,6 +50,7 @@ pub use credentials::{BegunCredential, CredentialRequest, MadeCredential};
 pub use databases::DatabasePath;
 pub use failure::Failure;
 pub use figures::{ClusterFigures, UnsealedFigures, VaultFigures};
+pub use first::Beginning;
 pub use grants::NewGrant;
 pub use idempotency::Idempotency;
 pub use keys::Keyring;
@@ -72,5 +73,7 @@ pub use table::{Change, Row};
 pub use trail::{AuditConfig, Outcome, Record, StoredRecord};
 pub use transit_keys::{DataKey, Item, TransitPath};
 pub use unsealed::{Status, Unsealed};
-pub use vault::{InitAnswer, Progress, Recovery, SealStatus, StaticKeySource, StaticKeys, Vault, VaultConfig, VaultError};
+pub use vault::{
+    BeginningSource, InitAnswer, Progress, Recovery, SealStatus, StaticKeySource, StaticKeys, Vault, VaultConfig, VaultError,
+};
 pub use watchers::Watcher;

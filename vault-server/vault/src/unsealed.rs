@@ -153,6 +153,10 @@ pub(crate) const TENANTS: &str = "tenant";
 pub(crate) const MOUNTS: &str = "mount";
 /// Where a tenant's sessions are.
 pub(crate) const SESSIONS: &str = "session";
+/// Where a tenant's operators are.
+pub(crate) const OPERATORS: &str = "operator";
+/// Where a tenant's clusters are.
+pub(crate) const CLUSTERS: &str = "cluster";
 /// Where a tenant's bootstrap credential is.
 pub(crate) const BOOTSTRAP_TABLE: &str = "bootstrap";
 
@@ -189,8 +193,8 @@ impl Unsealed {
             endings: Arc::default(),
             leases: AtomicU64::new(0),
             lease_counts: Mutex::new(()),
-            operators: Arc::new(Table::load(&barrier, directory(id, "operator")?).await?),
-            clusters: Arc::new(Table::load(&barrier, directory(id, "cluster")?).await?),
+            operators: Arc::new(Table::load(&barrier, directory(id, OPERATORS)?).await?),
+            clusters: Arc::new(Table::load(&barrier, directory(id, CLUSTERS)?).await?),
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
             policies: Arc::new(Table::load(&barrier, directory(id, "policy")?).await?),
             sessions: Arc::new(Table::load(&barrier, directory(id, SESSIONS)?).await?),

@@ -4,9 +4,10 @@ use std::{error::Error, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use coffer_barrier::{
-    Barrier, Label, Scope, Store,
+    Barrier, Batch, Label, Scope, Store,
     seal::{
-        Header, InitError, Initialisation, Quorum, QuorumError, SealChoice, SealKind, Taken, UnsealError, unseal, unseal_static,
+        Header, InitError, Initialisation, Initialised, Quorum, QuorumError, SealChoice, SealKind, Taken, UnsealError, unseal,
+        unseal_static,
     },
 };
 use coffer_core::{
@@ -20,7 +21,7 @@ use coffer_secret::SecretString;
 use tokio::sync::Mutex;
 
 use crate::{
-    Failure, epoch, first,
+    Beginning, Failure, epoch, first,
     rekey::RekeyProgress,
     sessions::bootstrap_record,
     trail::{self, AuditConfig, Outcome, Record},
@@ -35,12 +36,17 @@ pub struct VaultConfig {
     pub audit: AuditConfig,
     /// Where the seal's keys come from, where the vault is sealed with a key file.
     pub static_keys: Option<StaticKeySource>,
+    /// What the vault begins with, where it makes itself: only with a key file, for nobody is there to be given shares.
+    pub beginning: Option<BeginningSource>,
     /// The server's version.
     pub version: &'static str,
 }
 
 /// Reads the keys of a static seal, each time that they are needed: a sealed vault must not have them.
 pub type StaticKeySource = Box<dyn Fn() -> Result<StaticKeys, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
+/// Says what a vault begins with, where there is none yet.
+pub type BeginningSource = Box<dyn Fn() -> Result<Beginning, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// The keys of a static seal.
 pub struct StaticKeys {
@@ -59,6 +65,9 @@ pub enum VaultError {
     /// The seal's key file cannot be read.
     #[error("the seal's key cannot be read")]
     Key(#[source] Box<dyn Error + Send + Sync>),
+    /// What the vault begins with cannot be told.
+    #[error("a new vault cannot be made")]
+    Beginning(#[source] Box<dyn Error + Send + Sync>),
     /// The vault was unsealed and cannot go to work.
     #[error("the vault cannot go to work: {0}")]
     Work(Failure),
@@ -129,7 +138,7 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// The vault in this store; unsealed at once where its seal is a key file.
+    /// The vault in this store; unsealed at once where its seal is a key file, and made where there is none and it makes itself.
     ///
     /// # Errors
     /// Fails where the store cannot be read, or the key file's key is not the vault's.
@@ -148,6 +157,12 @@ impl Vault {
             config,
         });
         vault.clear_broken_restore().await.map_err(VaultError::Work)?;
+        if let Some(beginning) = &vault.config.beginning
+            && !vault.initialised()
+        {
+            let beginning = beginning().map_err(VaultError::Beginning)?;
+            vault.begin(&beginning).await.map_err(VaultError::Work)?;
+        }
         vault.unseal_by_file().await?;
         Ok(vault)
     }
@@ -219,16 +234,11 @@ impl Vault {
         let choice = self.seal_choice(count, threshold, recipients)?;
         let _one_at_a_time = self.making.lock().await;
         self.clear_broken_restore().await?;
-        let id = || random::bytes().map_err(|_| Failure::internal("no random numbers"));
-        let (vault, tenant, mount, now) =
-            (VaultId::from_bytes(id()?), TenantId::from_bytes(id()?), MountId::from_bytes(id()?), self.clock.now());
-        let initialisation = Initialisation::new(vault, choice, &[tenant], now).map_err(refused_init)?;
+        let now = self.clock.now();
         let expires = now.plus(BOOTSTRAP_LIFETIME);
         let (bootstrap, bootstrap_record) = bootstrap_record(expires)?;
-        let mut records = first::first_records(tenant, mount, &bootstrap_record, now)?;
-        // The log has it when the vault is unsealed.
-        let _stored = trail::add_pending(&mut records, &record.answered(Outcome::Ok))?;
-        let made = initialisation.commit(Arc::clone(&self.store), records).await.map_err(refused_init)?;
+        let first = |tenant, mount| first::first_records(tenant, mount, Some(&bootstrap_record), now);
+        let (vault, made) = self.make(choice, first, &record).await?;
         // Nothing may fail from here on: the shares exist nowhere else.
         self.header.store(Some(Arc::new(made.header)));
         drop(made.barrier);
@@ -236,6 +246,48 @@ impl Vault {
             tracing::error!(error = &error as &dyn Error, "the new vault cannot be unsealed");
         }
         Ok(InitAnswer { vault, shares: made.shares, bootstrap, bootstrap_expires: expires })
+    }
+
+    /// Makes the vault's keys and first records, by the server's own configuration.
+    async fn begin(&self, beginning: &Beginning) -> Result<(), Failure> {
+        beginning.check()?;
+        let choice = self.seal_choice(0, 0, Vec::new())?;
+        let _one_at_a_time = self.making.lock().await;
+        let now = self.clock.now();
+        let first = |tenant, mount| {
+            let mut batch = first::first_records(tenant, mount, None, now)?;
+            beginning.records(tenant, &mut batch, now)?;
+            Ok(batch)
+        };
+        let mut record = Record::event("init", now)?;
+        for operator in &beginning.operators {
+            let roles: Vec<&str> = operator.roles.iter().map(|role| role.name()).collect();
+            record.detail(&format!("operator {}", operator.name), roles.join(" "));
+        }
+        if let Some((name, settings)) = &beginning.cluster {
+            record.detail(&format!("cluster {name}"), &settings.issuer);
+        }
+        let (vault, made) = self.make(choice, first, &record).await?;
+        self.header.store(Some(Arc::new(made.header)));
+        tracing::info!(%vault, "a vault was made, as the configuration says");
+        Ok(())
+    }
+
+    /// Draws keys, and stores them with the first records and the record of it.
+    async fn make(
+        &self,
+        choice: SealChoice,
+        first: impl FnOnce(TenantId, MountId) -> Result<Batch, Failure>,
+        record: &Record,
+    ) -> Result<(VaultId, Initialised), Failure> {
+        let id = || random::bytes().map_err(|_| Failure::internal("no random numbers"));
+        let (vault, tenant, mount) = (VaultId::from_bytes(id()?), TenantId::from_bytes(id()?), MountId::from_bytes(id()?));
+        let initialisation = Initialisation::new(vault, choice, &[tenant], self.clock.now()).map_err(refused_init)?;
+        let mut records = first(tenant, mount)?;
+        // The log has it when the vault is unsealed.
+        let _stored = trail::add_pending(&mut records, &record.clone().answered(Outcome::Ok))?;
+        let made = initialisation.commit(Arc::clone(&self.store), records).await.map_err(refused_init)?;
+        Ok((vault, made))
     }
 
     /// Takes a share of the unseal key; with the last one needed, the vault goes to work.
@@ -281,6 +333,23 @@ impl Vault {
             Taken::Enough(secret) => secret,
         };
         vault.barrier.prove(&secret).await.map_err(refused_unseal)?;
+        self.let_in(&vault, record).await
+    }
+
+    /// Yields a bootstrap credential to whoever speaks to the vault on its local socket, where a key file seals it: they can read that
+    /// file and the store.
+    ///
+    /// # Errors
+    /// Fails where the vault is sealed, or by shares.
+    pub async fn recover_locally(&self, record: Record) -> Result<Recovery, Failure> {
+        let vault = self.unsealed()?;
+        if self.header()?.kind() != SealKind::StaticKey {
+            return Err(Failure::invalid("this vault is sealed by shares: a new first operator takes a quorum of them"));
+        }
+        self.let_in(&vault, record).await
+    }
+
+    async fn let_in(&self, vault: &Arc<Unsealed>, record: Record) -> Result<Recovery, Failure> {
         let _one_at_a_time = vault.change().await;
         let (bootstrap, stored) = vault.commit(vault.new_bootstrap()?, &record).await?;
         vault.append_written(stored).await?;
@@ -322,12 +391,9 @@ impl Vault {
     }
 
     fn seal_choice(&self, count: u32, threshold: u32, recipients: Vec<String>) -> Result<SealChoice, Failure> {
-        if let Some(read) = &self.config.static_keys {
+        if let Some(keys) = self.static_keys()? {
             return match (count, threshold, recipients.is_empty()) {
-                (0, 0, true) => read().map(|keys| SealChoice::StaticKey(keys.key)).map_err(|error| {
-                    tracing::error!(error = &*error as &dyn Error, "the seal's key cannot be read");
-                    Failure::new(Reason::Unavailable, "the seal's key file cannot be read; the server's log says why")
-                }),
+                (0, 0, true) => Ok(SealChoice::StaticKey(keys.key)),
                 _ => Err(Failure::invalid(
                     "the server is configured with a seal key and makes no shares: ask for 0 (coffer operator init --shares 0)",
                 )),
@@ -338,6 +404,15 @@ impl Vault {
             return Err(Failure::invalid("there must be one age recipient for each share, or none"));
         }
         Ok(SealChoice::Shamir { count, threshold, recipients })
+    }
+
+    /// The keys of the key file, where the server is configured with one.
+    pub(crate) fn static_keys(&self) -> Result<Option<StaticKeys>, Failure> {
+        let Some(read) = &self.config.static_keys else { return Ok(None) };
+        read().map(Some).map_err(|error| {
+            tracing::error!(error = &*error as &dyn Error, "the seal's key cannot be read");
+            Failure::new(Reason::Unavailable, "the seal's key file cannot be read; the server's log says why")
+        })
     }
 
     pub(crate) async fn unseal_by_file(&self) -> Result<(), VaultError> {

@@ -2,8 +2,10 @@
 
 use clap::{Args, Subcommand};
 use coffer_client::proto::{
-    CancelRekeyRequest, GetSealStatusRequest, RekeyProgress, StartRekeyRequest, SubmitRekeyShareRequest, SubmitRekeyShareResponse,
+    CancelRekeyRequest, GetSealStatusRequest, RekeyProgress, SealKind, StartRekeyRequest, SubmitRekeyShareRequest,
+    SubmitRekeyShareResponse,
 };
+use coffer_secret::SecretString;
 use serde::Serialize;
 
 use super::{
@@ -22,7 +24,8 @@ use crate::{
 /// An admin starts it. A quorum of the present holders agrees, each by submitting a share. The new shares are then shown
 /// once, to whoever submitted the last share: with --recipient they are encrypted to their holders. Before they are in force,
 /// as many of their holders as it takes to unseal submit theirs, so that no vault is locked with shares that nobody has. Then
-/// the shares of before are void.
+/// the shares of before are void. Where a key file seals the vault, shares take its place: there, who runs `coffer operator rekey submit`
+/// on the server's local socket agrees, for whoever is there can read the file.
 #[derive(Subcommand)]
 pub(crate) enum Rekey {
     Start(Start),
@@ -67,12 +70,13 @@ impl Start {
         };
         let started = answer(&attempt, vault.client.keys().start_rekey(request).await)?.into_inner();
         let rekey = part(&attempt, started.rekey)?;
+        let next = if by_file(&rekey) {
+            "Next: on the server's local socket, coffer operator rekey submit"
+        } else {
+            "Next: each holder of a present share runs `coffer operator rekey submit`"
+        };
         app.out.result(&StateJson::new(Some(&rekey), &[], false), |_| {
-            format!(
-                "New shares will be made: {share_threshold} of {share_count} will unseal.\n{}\n\n\
-                 Next: each holder of a present share runs `coffer operator rekey submit`",
-                standing(&rekey)
-            )
+            format!("New shares will be made: {share_threshold} of {share_count} will unseal.\n{}\n\n{next}", standing(&rekey))
         })?;
         Ok(Exit::Done)
     }
@@ -107,12 +111,15 @@ impl Submit {
             return Err(Failure::new(Exit::Sealed, "the vault is sealed, and forgets new shares in the making when it is")
                 .next("coffer operator unseal"));
         }
+        let was_by_file = status.seal_kind() == SealKind::StaticKey;
         let under_way = status.rekey.ok_or_else(|| {
             Failure::new(Exit::Conflict, "no new shares are being made").next("an admin begins: coffer operator rekey start")
         })?;
         let mut nonce = self.nonce.unwrap_or_else(|| nonce_of(&under_way));
+        let without = by_file(&under_way) && sources.is_empty();
+        let shares = if without { vec![SecretString::default()] } else { read_shares(app, &sources)? };
         let mut last = SubmitRekeyShareResponse { rekey: Some(under_way), ..SubmitRekeyShareResponse::default() };
-        for share in read_shares(app, &sources)? {
+        for share in shares {
             let request = SubmitRekeyShareRequest { share: share.into_exposed(), nonce };
             last = answer(&attempt, vault.client.keys().submit_rekey_share(request).await)?.into_inner();
             nonce = last.rekey.as_ref().map(nonce_of).unwrap_or_default();
@@ -122,12 +129,12 @@ impl Submit {
         }
         let shares: Vec<zeroize::Zeroizing<String>> = std::mem::take(&mut last.shares).into_iter().map(Into::into).collect();
         let json = StateJson::new(last.rekey.as_ref(), &shares, last.in_force);
-        app.out.result(&json, |_| told(&last, &shares))?;
+        app.out.result(&json, |_| told(&last, &shares, was_by_file))?;
         Ok(Exit::Done)
     }
 }
 
-fn told(last: &SubmitRekeyShareResponse, shares: &[zeroize::Zeroizing<String>]) -> String {
+fn told(last: &SubmitRekeyShareResponse, shares: &[zeroize::Zeroizing<String>], was_by_file: bool) -> String {
     let mut text = String::new();
     for (number, share) in (1..).zip(shares) {
         text.push_str(&shown(number, share));
@@ -142,6 +149,10 @@ fn told(last: &SubmitRekeyShareResponse, shares: &[zeroize::Zeroizing<String>]) 
             standing(rekey)
         )),
         Some(rekey) => text.push_str(&standing(rekey)),
+        None if was_by_file => text.push_str(
+            "The shares are in force, and the key file opens nothing any more but old snapshots.\n\n\
+             Next: seal.kind = \"shamir\" in the server's configuration; after each start, its holders run coffer operator unseal",
+        ),
         None => text.push_str("The new shares are in force. Those of before are void."),
     }
     text
@@ -151,9 +162,20 @@ fn nonce_of(rekey: &RekeyProgress) -> String {
     rekey.progress.as_ref().map(|progress| progress.nonce.clone()).unwrap_or_default()
 }
 
+/// Whether it is for whoever has the key file to agree.
+fn by_file(rekey: &RekeyProgress) -> bool {
+    !rekey.verifying && rekey.progress.as_ref().is_some_and(|progress| progress.needed == 0)
+}
+
 /// How a rekey stands, in a sentence.
 pub(crate) fn standing(rekey: &RekeyProgress) -> String {
     let progress = rekey.progress.clone().unwrap_or_default();
+    if by_file(rekey) {
+        return format!(
+            "Shares will take the key file's place, once that is agreed to on the server's local socket (nonce {}).",
+            progress.nonce
+        );
+    }
     let kind = if rekey.verifying { "new" } else { "present" };
     format!("{} of {} {kind} shares submitted (nonce {}).", progress.received, progress.needed, progress.nonce)
 }

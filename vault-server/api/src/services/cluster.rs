@@ -145,7 +145,7 @@ impl Operation for Create {
     async fn run(&self, call: &mut Call) -> Result<Planned<CreateClusterResponse>, Failure> {
         let runtime = self.runtime.clone().ok_or_else(|| Failure::internal("a cluster was not started"))?;
         let settings = to_settings(&self.settings)?;
-        let planned = call.vault.put_cluster(&self.name, settings, Arc::clone(&runtime), None)?;
+        let planned = call.vault.put_cluster(&self.name, &settings, Arc::clone(&runtime), None)?;
         let answer = |row| cluster(&call.vault, self.name.as_str(), &row, Some(&*runtime));
         Ok(planned.map(|row| CreateClusterResponse { cluster: Some(answer(row)) }))
     }
@@ -182,7 +182,7 @@ impl Operation for Update {
     async fn run(&self, call: &mut Call) -> Result<Planned<UpdateClusterResponse>, Failure> {
         let runtime = self.runtime.clone().ok_or_else(|| Failure::internal("a cluster was not started"))?;
         let settings = to_settings(&self.settings)?;
-        let planned = call.vault.put_cluster(&self.name, settings, Arc::clone(&runtime), Some(&self.etag))?;
+        let planned = call.vault.put_cluster(&self.name, &settings, Arc::clone(&runtime), Some(&self.etag))?;
         let answer = |row| cluster(&call.vault, self.name.as_str(), &row, Some(&*runtime));
         Ok(planned.map(|row| UpdateClusterResponse { cluster: Some(answer(row)) }))
     }

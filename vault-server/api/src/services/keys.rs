@@ -46,7 +46,7 @@ impl KeyService for Api {
         let answer = async {
             self.hear_stranger(&envelope)?;
             let record = envelope.record(rpc::SUBMIT_REKEY_SHARE, self.vault().now());
-            let step = match self.vault().rekey(&share, &nonce, record.clone()).await {
+            let step = match self.vault().rekey(&share, &nonce, envelope.peer.local, record.clone()).await {
                 Ok(step) => step,
                 Err(failure) => {
                     self.note_failure(&envelope);

@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Said of a vault that is sealed with a key file.
-const STATIC_KEY_WARNING: &str =
-    "sealed with a key file: whoever can read that file and the store can read every secret; shares held by people are stronger";
+const STATIC_KEY_WARNING: &str = "sealed with a key file: whoever can read that file and the store can read every secret; shares held by people are stronger: \
+     coffer operator rekey start";
 
 #[tonic::async_trait]
 impl SystemService for Api {
@@ -103,7 +103,11 @@ impl SystemService for Api {
                 return Ok(RecoverResponse { progress: Some(quorum(&progress)), ..RecoverResponse::default() });
             }
             let record = envelope.record(rpc::RECOVER, self.vault().now());
-            let recovery = self.vault().recover(&share, &nonce, record.clone()).await;
+            let recovery = if envelope.peer.local && share.is_empty() {
+                self.vault().recover_locally(record.clone()).await
+            } else {
+                self.vault().recover(&share, &nonce, record.clone()).await
+            };
             let recovery = match recovery {
                 Ok(recovery) => recovery,
                 Err(failure) => {

@@ -60,17 +60,28 @@ pub(super) async fn root_of(store: &dyn Store, secret: &SealSecret) -> Result<(H
     Ok((header, root))
 }
 
+/// The header as it is stored now, the root key in it, and whether it is the `previous` key that opens it.
+pub(super) async fn root_of_static(
+    store: &dyn Store,
+    key: &Key,
+    previous: Option<&Key>,
+) -> Result<(Header, Key, bool), UnsealError> {
+    let header = Header::load(store).await?.ok_or(UnsealError::NotInitialised)?;
+    let Description::StaticKey { key_id } = header.description() else { return Err(UnsealError::OtherKind) };
+    let names = |key: &&Key| static_key_id(key, header.vault_id()) == *key_id;
+    let of_previous = !names(&key);
+    let opens = if of_previous { previous.filter(names).ok_or(UnsealError::WrongKey)? } else { key };
+    let root = header.unwrap(opens)?;
+    Ok((header, root, of_previous))
+}
+
 /// Unseals with a static key. Where the vault is still sealed with the `previous` one, it is sealed with `key` from then
 /// on. Fails with [`UnsealError::WrongKey`] where neither is the vault's.
 pub async fn unseal_static(store: Arc<dyn Store>, key: &Key, previous: Option<&Key>) -> Result<Barrier, UnsealError> {
-    let header = Header::load(&*store).await?.ok_or(UnsealError::NotInitialised)?;
-    let Description::StaticKey { key_id } = header.description() else { return Err(UnsealError::OtherKind) };
-    let names = |key: &&Key| static_key_id(key, header.vault_id()) == *key_id;
-    if names(&key) {
-        return open(store, &header, &header.unwrap(key)?).await;
+    let (header, root, of_previous) = root_of_static(&*store, key, previous).await?;
+    if !of_previous {
+        return open(store, &header, &root).await;
     }
-    let previous = previous.filter(names).ok_or(UnsealError::WrongKey)?;
-    let root = header.unwrap(previous)?;
     let barrier = open(Arc::clone(&store), &header, &root).await?;
     let next = header.version().checked_add(1).ok_or(BarrierError::Internal("a version number"))?;
     let description = Description::StaticKey { key_id: static_key_id(key, header.vault_id()) };

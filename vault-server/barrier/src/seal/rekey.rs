@@ -1,6 +1,7 @@
 //! New shares for the same root key.
 
 use coffer_crypto::{
+    key::Key,
     random,
     recipients::{Recipient, RecipientError},
     share::ShareSet,
@@ -17,7 +18,7 @@ use crate::{
     seal::{
         header::{Description, Header},
         init::{InitError, texts},
-        open::{UnsealError, root_of},
+        open::{UnsealError, root_of, root_of_static},
         quorum::{Quorum, SealSecret},
     },
 };
@@ -72,7 +73,22 @@ impl Barrier {
     /// [`Rekey::put_in_force`]. The shares, each encrypted where there are recipients, are kept nowhere.
     pub async fn rekey(&self, secret: &SealSecret, new: &NewShares) -> Result<(Rekey, Vec<SecretString>), RekeyError> {
         let (before, root) = root_of(self.store(), secret).await?;
-        if !self.root().is_of(before.vault_id(), &root) {
+        self.reseal(&before, &root, new)
+    }
+
+    /// The same for a vault that is sealed with a key file, by the right of who has the file: shares take its place.
+    pub async fn rekey_static(
+        &self,
+        key: &Key,
+        previous: Option<&Key>,
+        new: &NewShares,
+    ) -> Result<(Rekey, Vec<SecretString>), RekeyError> {
+        let (before, root, _) = root_of_static(self.store(), key, previous).await?;
+        self.reseal(&before, &root, new)
+    }
+
+    fn reseal(&self, before: &Header, root: &Key, new: &NewShares) -> Result<(Rekey, Vec<SecretString>), RekeyError> {
+        if !self.root().is_of(before.vault_id(), root) {
             return Err(UnsealError::WrongKey.into());
         }
         let next = random::key().map_err(no_random).map_err(InitError::from)?;
@@ -82,7 +98,7 @@ impl Barrier {
         let version = before.version().checked_add(1).ok_or(BarrierError::Internal("a version number"));
         let version = version.map_err(InitError::from)?;
         let description = Description::Shamir { shares: set.clone() };
-        let header = Header::wrap(self.vault_id(), description, &next, &root, version).map_err(InitError::from)?;
+        let header = Header::wrap(self.vault_id(), description, &next, root, version).map_err(InitError::from)?;
         Ok((Rekey { header, shares: set }, texts))
     }
 }
