@@ -121,6 +121,18 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs Helm in the namespace coffer, which must succeed, and gives what it printed.
+    ///
+    /// # Errors
+    /// Where it fails: the message holds what it complained of.
+    pub fn helm(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        let mut helm = Command::new("helm");
+        helm.env("KUBECONFIG", &self.kubeconfig).args(["--namespace", "coffer"]).args(arguments).stdin(Stdio::null());
+        let output = helm.output().context("helm cannot be started: is tests/cluster built?")?;
+        ensure!(output.status.success(), "{helm:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Applies a manifest.
     ///
     /// # Errors
@@ -237,7 +249,7 @@ impl Cluster {
             "clusterrolebinding",
             "clusterrole",
         ];
-        drop(self.try_kubectl(["delete", &kinds.join(","), "coffer-injector", "--ignore-not-found"]));
+        drop(self.try_kubectl(["delete", &kinds.join(","), "coffer-injector", "coffer", "--ignore-not-found"]));
     }
 
     /// Runs a command on the cluster's first node, where the mounts of its pods are seen.

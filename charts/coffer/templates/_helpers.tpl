@@ -13,6 +13,64 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether the vault is here: not empty. */ -}}
+{{- define "coffer.server.enabled" -}}
+{{- if and .Values.server.enabled (not .Values.global.externalVaultAddr) }}yes{{ end -}}
+{{- end -}}
+
+{{- define "coffer.server.selector" -}}
+app.kubernetes.io/name: {{ include "coffer.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
+{{- end -}}
+
+{{- define "coffer.server.labels" -}}
+{{ include "coffer.server.selector" . }}
+{{ include "coffer.labels" . }}
+{{- end -}}
+
+{{- /* The vault's address for pods. */ -}}
+{{- define "coffer.address" -}}
+{{- .Values.global.externalVaultAddr | default (printf "https://%s.%s.svc:8200" (include "coffer.fullname" .) .Release.Namespace) -}}
+{{- end -}}
+
+{{- define "coffer.server.sealSecret" -}}
+{{- .Values.server.seal.secretName | default (printf "%s-seal-key" (include "coffer.fullname" .)) -}}
+{{- end -}}
+
+{{- define "coffer.server.caConfigMap" -}}
+{{ include "coffer.fullname" . }}-server-ca
+{{- end -}}
+
+{{- /* A claim of the server's. Takes its name and its values. */ -}}
+{{- define "coffer.server.claim" -}}
+{{- $storage := index . 1 -}}
+- metadata:
+    name: {{ index . 0 }}
+    {{- with $storage.annotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    accessModes: [{{ $storage.accessMode }}]
+    {{- with $storage.storageClass }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ $storage.size }}
+{{- end -}}
+
+{{- define "coffer.server.automatic" -}}
+{{- if and .Values.server.init.enabled (eq .Values.server.seal.type "static-key") }}yes{{ end -}}
+{{- end -}}
+
+{{- define "coffer.labels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
 {{- define "coffer.injector" -}}
 {{ include "coffer.fullname" . }}-injector
 {{- end -}}
@@ -25,9 +83,7 @@ app.kubernetes.io/component: injector
 
 {{- define "coffer.injector.labels" -}}
 {{ include "coffer.injector.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{ include "coffer.labels" . }}
 {{- end -}}
 
 {{- /* An image by digest where there is one, else by tag. Takes the image's values and the chart's version. */ -}}
@@ -41,7 +97,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "coffer.injector.caConfigMap" -}}
-{{- .Values.injector.vaultCAConfigMap | default (ternary (printf "%s-vault-ca" (include "coffer.injector" .)) "" (not (empty .Values.injector.vaultCA))) -}}
+{{- if .Values.injector.vaultCAConfigMap -}}
+{{- .Values.injector.vaultCAConfigMap -}}
+{{- else if .Values.injector.vaultCA -}}
+{{ include "coffer.injector" . }}-vault-ca
+{{- else if and (include "coffer.server.enabled" .) (not .Values.server.tls.secretName) -}}
+{{ include "coffer.server.caConfigMap" . }}
+{{- end -}}
 {{- end -}}
 
 {{- /* Whether a pod, of this name in CEL, has one of Coffer's annotations. */ -}}

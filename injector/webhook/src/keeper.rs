@@ -5,13 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use coffer_agent::reading::read_at_most;
 use coffer_kubernetes::{ApiError, ApiServer};
 use serde_json::{Value, json};
 
@@ -24,10 +22,10 @@ use crate::{
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked at most.
 const LOOK_MIN: Duration = Duration::from_millis(100);
+/// How often it is looked for the vault's CA certificates, until they are there.
+const LOOK_FIRST: Duration = Duration::from_millis(500);
 /// Looks in the life of a certificate.
 const LOOKS_IN_LIFE: u32 = 20;
-/// Bytes of the vault's CA certificates.
-const CA_BYTES_MAX: u64 = 1 << 20;
 /// Objects of ours are labelled so.
 const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "coffer-injector");
 /// The parts of the Secret.
@@ -42,8 +40,8 @@ pub struct Places {
     pub secret: String,
     /// The webhook's configuration.
     pub webhook: String,
-    /// The file with the vault's CA certificates; read again.
-    pub vault_ca: Option<PathBuf>,
+    /// The ConfigMap with the vault's CA certificates, where there is one.
+    pub vault_ca_config_map: Option<String>,
     /// The ConfigMap of each namespace that has them.
     pub ca_config_map: String,
 }
@@ -68,15 +66,17 @@ pub struct Keeper {
     places: Places,
     making: Making,
     shown: Arc<Shown>,
+    /// The vault's CA certificates, as they were last seen.
+    vault_ca: RwLock<Option<Arc<str>>>,
     /// What namespaces have as the vault's CA certificates.
-    told: Mutex<BTreeMap<String, String>>,
+    told: Mutex<BTreeMap<String, Arc<str>>>,
 }
 
 impl Keeper {
     /// Nothing is done yet.
     #[must_use]
-    pub const fn new(api: ApiServer, places: Places, making: Making, shown: Arc<Shown>) -> Self {
-        Self { api, places, making, shown, told: Mutex::new(BTreeMap::new()) }
+    pub fn new(api: ApiServer, places: Places, making: Making, shown: Arc<Shown>) -> Self {
+        Self { api, places, making, shown, vault_ca: RwLock::new(None), told: Mutex::new(BTreeMap::new()) }
     }
 
     /// Keeps all of it, for ever.
@@ -90,8 +90,13 @@ impl Keeper {
             if let Err(error) = kept.await {
                 tracing::warn!(%error, "certificates are not as they should be; it is tried again");
             }
-            tokio::time::sleep(look).await;
+            tokio::time::sleep(if self.has_authorities() { look } else { look.min(LOOK_FIRST) }).await;
         }
+    }
+
+    /// Whether the vault's CA certificates are known, where they are to be: before that, no pod can be injected.
+    pub fn has_authorities(&self) -> bool {
+        self.places.vault_ca_config_map.is_none() || self.vault_ca().is_ok()
     }
 
     fn secret_path(&self, name: &str) -> String {
@@ -137,11 +142,20 @@ impl Keeper {
         self.shown.show(&found.certificate, &found.key).map_err(KeepError::Object)
     }
 
-    /// The vault's CA certificates as they are now; none where the vault has a certificate that everybody believes.
-    fn vault_ca(&self) -> Result<Option<String>, KeepError> {
-        let Some(file) = &self.places.vault_ca else { return Ok(None) };
-        let text = read_at_most(CA_BYTES_MAX, file).map_err(|why| KeepError::Object(format!("{}: {why}", file.display())));
-        text.map(Some)
+    /// The vault's CA certificates, as they were last seen.
+    fn vault_ca(&self) -> Result<Arc<str>, KeepError> {
+        let seen = self.vault_ca.read().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.ok_or_else(|| KeepError::Object("the vault has not told its CA certificates yet".to_owned()))
+    }
+
+    /// Looks what they are now. Where none are told, those of before stay.
+    async fn look_for_authorities(&self, map: &str) -> Result<(), KeepError> {
+        let path = format!("/api/v1/namespaces/{}/configmaps/{map}", self.places.namespace);
+        let map = self.api.object(&path).await?.unwrap_or_default();
+        if let Some(ca) = map.pointer("/data/ca.pem").and_then(Value::as_str).filter(|ca| !ca.is_empty()) {
+            *self.vault_ca.write().unwrap_or_else(PoisonError::into_inner) = Some(ca.into());
+        }
+        Ok(())
     }
 
     /// Gives a namespace the vault's CA certificates, where it has not got them.
@@ -149,14 +163,17 @@ impl Keeper {
     /// # Errors
     /// Where that cannot be done.
     pub async fn give_authorities(&self, namespace: &str) -> Result<(), KeepError> {
-        let Some(ca) = self.vault_ca()? else { return Ok(()) };
+        if self.places.vault_ca_config_map.is_none() {
+            return Ok(());
+        }
+        let ca = self.vault_ca()?;
         if self.told.lock().unwrap_or_else(PoisonError::into_inner).get(namespace) == Some(&ca) {
             return Ok(());
         }
         let maps = format!("/api/v1/namespaces/{namespace}/configmaps");
         let name = &self.places.ca_config_map;
         let metadata = json!({ "name": name, "namespace": namespace, "labels": { LABEL.0: LABEL.1 } });
-        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "ca.pem": ca } });
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "ca.pem": &*ca } });
         if !self.api.create_object(&maps, &map).await? {
             self.api.replace_object(&format!("{maps}/{name}"), &map).await?;
         }
@@ -166,12 +183,14 @@ impl Keeper {
 
     /// Gives namespaces that have them the vault's CA certificates anew, where these are others by now.
     async fn authorities(&self) -> Result<(), KeepError> {
-        let Some(ca) = self.vault_ca()? else { return Ok(()) };
+        let Some(map) = &self.places.vault_ca_config_map else { return Ok(()) };
+        self.look_for_authorities(map).await?;
+        let ca = self.vault_ca()?;
         let path = format!("/api/v1/configmaps?labelSelector={}%3D{}", LABEL.0, LABEL.1);
         let maps = self.api.object(&path).await?.unwrap_or_default();
         for map in maps.pointer("/items").and_then(Value::as_array).into_iter().flatten() {
             let text = |pointer: &str| map.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            if text("/metadata/name") == self.places.ca_config_map && text("/data/ca.pem") != ca {
+            if text("/metadata/name") == self.places.ca_config_map && text("/data/ca.pem") != &*ca {
                 let namespace = text("/metadata/namespace");
                 self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
                 self.give_authorities(namespace).await?;

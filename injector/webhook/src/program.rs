@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
-    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -58,10 +57,10 @@ struct Arguments {
     /// The name in the vault's certificate, where it is not the host.
     #[arg(long, value_name = "NAME")]
     vault_server_name: Option<String>,
-    /// The vault's CA certificates (PEM), which namespaces of pods get in a ConfigMap; read again. Without it the ConfigMap is
-    /// somebody else's business.
-    #[arg(long, value_name = "FILE")]
-    vault_ca_file: Option<PathBuf>,
+    /// A ConfigMap of this namespace with the vault's CA certificates, as ca.pem: namespaces of pods get a copy, and are given those
+    /// that are there by then. Without it theirs is somebody else's business.
+    #[arg(long, value_name = "NAME")]
+    vault_ca_config_map: Option<String>,
     /// The ConfigMap in pods' namespaces with the vault's CA certificates, as ca.pem.
     #[arg(long, value_name = "NAME", default_value = "coffer-ca")]
     ca_config_map: String,
@@ -147,7 +146,7 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
         namespace: arguments.namespace.clone(),
         secret: arguments.tls_secret.clone(),
         webhook: arguments.webhook.clone(),
-        vault_ca: arguments.vault_ca_file.clone(),
+        vault_ca_config_map: arguments.vault_ca_config_map.clone(),
         ca_config_map: arguments.ca_config_map.clone(),
     };
     let making =

@@ -158,6 +158,9 @@ impl Webhook {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/inject") => self.inject(request).await,
+            (&Method::GET, "/health/ready") if !self.keeper.as_ref().is_none_or(|keeper| keeper.has_authorities()) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the vault has not told its CA certificates yet\n")
+            }
             (&Method::GET, "/health/live" | "/health/ready") => text(StatusCode::OK, "ok\n"),
             (&Method::GET, "/metrics") => match self.metrics.text() {
                 Ok(metrics) => with_type(StatusCode::OK, Metrics::CONTENT_TYPE, metrics.into()),

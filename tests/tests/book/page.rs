@@ -93,7 +93,7 @@ impl Page {
         Self::read(path, text, false)
     }
 
-    /// Reads a page that is followed in a cluster's network.
+    /// Reads a page that is followed in a cluster's network: all of it, or, where a set-up comes before it, what needs a cluster.
     ///
     /// # Errors
     /// As [`Page::parse`].
@@ -164,6 +164,10 @@ impl Page {
             }
             _ => bail!("no such language: {language}"),
         };
+        // What is there before such a page is not there in the cluster's network.
+        if self.in_cluster && self.set_up.is_some() && marks.reason.as_deref() != Some(CLUSTER) {
+            return Ok(());
+        }
         if let Some(reason) = marks.reason.filter(|reason| !(self.in_cluster && reason == CLUSTER)) {
             self.left_out.push((reason, runs.len()));
             return Ok(());

@@ -4,6 +4,7 @@ mod chart;
 mod database;
 mod injection;
 mod pki;
+mod release;
 
 use std::{
     cell::RefCell,

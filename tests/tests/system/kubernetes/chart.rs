@@ -12,8 +12,31 @@ const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system/kubernetes
 /// Values other than the usual ones, as many as possible.
 const MANY: &[&str] = &[
     "nameOverride=vault",
+    "server.image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "server.seal.secretName=seal",
+    "server.seal.previousSecretName=seal-before",
+    "server.init.cluster=prod",
+    "server.init.issuer=https://issuer.example",
+    "server.init.operators[0].name=ada",
+    "server.init.operators[0].roles={admin,auditor}",
+    "server.init.operators[0].pins={0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}",
+    "server.tls.extraNames={vault.example}",
+    "server.dataStorage.storageClass=fast",
+    "server.dataStorage.annotations.example\\.com/a=b",
+    "server.auditStorage.enabled=true",
+    "server.persistentVolumeClaimRetentionPolicy.whenDeleted=Retain",
+    "server.extraConfig=[limits]\nconnections = 1000",
+    "server.podDisruptionBudget.maxUnavailable=0",
+    "server.networkPolicy.egress[0].ports[0].port=5432",
+    "server.annotations.example\\.com/a=b",
+    "server.extraLabels.team=a",
+    "server.priorityClassName=system-cluster-critical",
+    "server.nodeSelector.kubernetes\\.io/os=linux",
+    "server.tolerations[0].operator=Exists",
+    "server.serviceAccount.annotations.example\\.com/a=b",
+    "server.service.type=LoadBalancer",
+    "server.service.annotations.example\\.com/a=b",
     "global.imagePullSecrets[0].name=pull",
-    "global.externalVaultAddr=https://vault.example:8200",
     "injector.replicas=3",
     "injector.image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "injector.image.pullPolicy=Always",
@@ -37,6 +60,10 @@ const MANY: &[&str] = &[
     "extraObjects[0].kind=ConfigMap",
     "extraObjects[0].metadata.name=more",
 ];
+/// Only the injector, for a vault elsewhere.
+const INJECTOR: &[&str] = &["global.externalVaultAddr=https://vault.example:8200", "injector.vaultCA=PEM"];
+/// Only a vault, with shares and a certificate from elsewhere.
+const SERVER: &[&str] = &["injector.enabled=false", "server.seal.type=shamir", "server.tls.secretName=tls"];
 
 fn helm(arguments: &[&str]) -> Result<(bool, String)> {
     let output = Command::new("helm").args(arguments).output().context("helm cannot be started: is tests/cluster built?")?;
@@ -55,7 +82,7 @@ fn the_chart_renders_to_what_is_kept_and_the_api_server_takes_it() -> Result<()>
     let cluster = Cluster::of_this_run()?;
     let (clean, told) = helm(&["lint", "--strict", CHART])?;
     ensure!(clean, "{told}");
-    for (name, values) in [("default", [].as_slice()), ("many", MANY)] {
+    for (name, values) in [("default", [].as_slice()), ("many", MANY), ("injector", INJECTOR), ("server", SERVER)] {
         let (rendered, manifest) = rendered(values)?;
         ensure!(rendered, "{manifest}");
         let kept = Path::new(KEPT).join(format!("{name}.yaml"));
@@ -76,6 +103,11 @@ fn the_chart_renders_to_what_is_kept_and_the_api_server_takes_it() -> Result<()>
 fn values_that_the_chart_does_not_know_are_refused_by_name() -> Result<()> {
     for (value, words) in [
         ("injector.replica=1", "replica"),
+        ("server.replicas=3", "replicas"),
+        ("server.seal.type=transit", "/server/seal/type"),
+        ("server.init.operators[0].name=ada", "roles"),
+        ("server.drainDelaySeconds=301", "/server/drainDelaySeconds"),
+        ("server.dataStorage.size=much", "/server/dataStorage/size"),
         ("injectr.replicas=1", "injectr"),
         ("injector.replicas=-1", "/injector/replicas"),
         ("injector.webhook.failurePolicy=Ignore", "failurePolicy"),

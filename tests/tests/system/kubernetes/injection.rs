@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +14,10 @@ use super::{Deployed, POD_PATIENCE, SECRET};
 /// The webhook's certificate lasts as long as this: several are shown in a test.
 const CERTIFICATE_LIFETIME: &str = "30s";
 
-fn chart() -> PathBuf {
+/// Where the vault is that is there already.
+const VAULT: &str = "global.externalVaultAddr=https://coffer.coffer.svc:8200";
+
+pub(super) fn chart() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/coffer")).to_owned()
 }
 
@@ -31,7 +34,7 @@ fn pod(name: &str, annotations: &[(&str, &str)]) -> Value {
 }
 
 /// What the application is, as the level `restricted` wants it.
-fn template(command: &[&str]) -> Value {
+pub(super) fn template(command: &[&str]) -> Value {
     json!({
         "serviceAccountName": "api",
         "terminationGracePeriodSeconds": 1,
@@ -48,20 +51,13 @@ fn template(command: &[&str]) -> Value {
 const ASKING: [(&str, &str); 2] = [("inject", "true"), ("secret-password", "kv/shop/api#password")];
 
 impl Deployed {
-    fn helm(&self, arguments: &[&str]) -> Result<()> {
-        let mut helm = Command::new("helm");
-        helm.env("KUBECONFIG", self.cluster.kubeconfig()).args(["--namespace", "coffer"]).args(arguments);
-        let output = helm.output().context("helm cannot be started: is tests/cluster built?")?;
-        ensure!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
+    /// The injector alone: the vault is there already.
     fn install(&self) -> Result<()> {
         let (chart, ca) = (chart().display().to_string(), format!("injector.vaultCA={}", self.ca.display()));
         let lifetime = format!("injector.certs.lifetime={CERTIFICATE_LIFETIME}");
         // A new node has everything to pull.
-        let wait = ["--wait", "--timeout", "120s", "--set-file", &ca, "--set", &lifetime];
-        self.helm(&[["install", "coffer", &chart].as_slice(), &wait].concat())
+        let wait = ["--wait", "--timeout", "120s", "--set-file", &ca, "--set", &lifetime, "--set", VAULT];
+        self.cluster.helm(["install", "coffer", &chart].iter().chain(&wait)).map(drop)
     }
 
     /// Applies an object; what Kubernetes says to it is for the caller to see.
@@ -97,7 +93,7 @@ pub(super) fn pods_are_injected(deployed: &Deployed) -> Result<()> {
     without_the_webhook_pods_that_ask_are_not_made(deployed)?;
     certificates_are_renewed_and_no_pod_is_refused(deployed)?;
     deployed.delete("shop", "asks")?;
-    deployed.helm(&["uninstall", "coffer", "--wait"])
+    deployed.cluster.helm(["uninstall", "coffer", "--wait"]).map(drop)
 }
 
 fn two_annotations_are_enough(deployed: &Deployed) -> Result<()> {

@@ -1,0 +1,221 @@
+//! `charts/coffer` as users install it: a vault that is ready without a person, kept by upgrades, rollbacks and after an uninstall.
+//!
+//! On a cluster of its own: only one vault can be called so.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use coffer_tests::{
+    cluster::Cluster,
+    command::Coffer,
+    leaks::Canaries,
+    programs::Programs,
+    wait::{self, PATIENCE},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    POD_PATIENCE, SECRET,
+    injection::{chart, template},
+};
+
+/// The number of the cluster.
+const NUMBER: u8 = 8;
+/// Helm waits as long as this: an empty cluster has everything to pull.
+const TIMEOUT: &str = "120s";
+
+/// A cluster with a vault by the chart, and its operators.
+struct Installed {
+    cluster: Cluster,
+    ada: Coffer,
+    olga: Coffer,
+    values: PathBuf,
+    _folder: TempDir,
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        drop(self.cluster.down());
+    }
+}
+
+impl Installed {
+    /// Nothing is installed yet; the values name the operators.
+    fn new() -> Result<Self> {
+        let programs = Programs::built()?;
+        let (ada, olga, folder) = (Coffer::new(programs)?, Coffer::new(programs)?, TempDir::new()?);
+        let operator = |person: &Coffer, name: &str, role: &str| {
+            let file = person.home().join("identity.pem").display().to_string();
+            person.ok(["identity", "create", &file])?;
+            let pin = person.ok(["identity", "pin", &file])?;
+            Ok::<_, anyhow::Error>(json!({ "name": name, "roles": [role], "pins": [pin.trim()] }))
+        };
+        let operators = [operator(&ada, "ada", "admin")?, operator(&olga, "olga", "officer")?];
+        let values = folder.path().join("values.json");
+        fs::write(&values, json!({ "server": { "init": { "operators": operators } } }).to_string())?;
+        let installed = Self { cluster: Cluster::start(NUMBER)?, ada, olga, values, _folder: folder };
+        let cluster = &installed.cluster;
+        cluster.push_programs(programs)?;
+        for namespace in ["coffer", "shop"] {
+            cluster.kubectl(["create", "namespace", namespace])?;
+            cluster.kubectl(["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"])?;
+        }
+        cluster.kubectl(["-n", "shop", "create", "serviceaccount", "api"])?;
+        Ok(installed)
+    }
+
+    /// Installs or upgrades, and waits until all is ready.
+    fn helm(&self, action: &str, chart: &Path, more: &[&str]) -> Result<String> {
+        let (chart, values) = (chart.display().to_string(), self.values.display().to_string());
+        let known = [action, "coffer", &chart, "--values", &values, "--timeout", TIMEOUT];
+        self.cluster.helm(known.iter().chain(more))
+    }
+
+    /// Logs both in, with what the cluster tells of the vault.
+    fn log_in(&self) -> Result<()> {
+        let told = |arguments: &[&str]| self.cluster.kubectl(["-n", "coffer", "get"].iter().chain(arguments));
+        let url = format!("https://{}:8200", told(&["service", "coffer", "-o", "jsonpath={.spec.clusterIP}"])?);
+        let ca = told(&["configmap", "coffer-server-ca", "-o", "jsonpath={.data.ca\\.pem}"])?;
+        for (person, name) in [(&self.ada, "ada"), (&self.olga, "olga")] {
+            let file = |name: &str| person.home().join(name).display().to_string();
+            fs::write(file("ca.pem"), &ca)?;
+            let server = ["--server-name", "coffer.coffer.svc", "--ca", &file("ca.pem")];
+            person.ok(["context", "set", "prod", "--address", &url].iter().chain(&server))?;
+            // A service answers up to 0.1 s after its pod is ready.
+            wait::until(PATIENCE, "the vault to be reached", || Ok((person.run(["status"])?.code == 0).then_some(())))?;
+            person.ok(["login", "--method", "certificate", "--identity", &file("identity.pem"), name])?;
+        }
+        Ok(())
+    }
+
+    fn in_server(&self, arguments: &[&str]) -> Result<String> {
+        self.cluster.kubectl(["-n", "coffer", "exec", "coffer-0", "--", "coffer"].iter().chain(arguments))
+    }
+
+    /// Makes a pod with two annotations, and gives what is in its file.
+    fn injected(&self, name: &str) -> Result<String> {
+        let annotations = json!({ "coffer.dev/inject": "true", "coffer.dev/secret-password": format!("{SECRET}#password") });
+        let metadata = json!({ "name": name, "namespace": "shop", "annotations": annotations });
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template(&["sleep", "1000000"]) });
+        self.cluster.apply(&pod.to_string())?;
+        self.cluster.kubectl(["-n", "shop", "wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=120s"])?;
+        self.read(name)
+    }
+
+    fn read(&self, pod: &str) -> Result<String> {
+        self.cluster.kubectl(["-n", "shop", "exec", pod, "-c", "app", "--", "cat", "/coffer/secrets/password"])
+    }
+
+    /// Changes the secret, and waits until a pod that was there all the while has it.
+    fn change_arrives(&self, pod: &str, password: &str) -> Result<()> {
+        self.ada.ok_with(["kv", "put", SECRET, "password=-"], password)?;
+        wait::until(POD_PATIENCE, "the change to arrive", || Ok((self.read(pod)? == password).then_some(())))
+    }
+}
+
+/// The chart of the commit before, where it installs a vault; this one where it does not, or there is none.
+fn chart_before(folder: &Path) -> Result<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let git = |arguments: &[&str]| Command::new("git").arg("-C").arg(&top).args(arguments).output();
+    let archived = git(&["archive", "--format=tar", "HEAD^", "charts/coffer"])?;
+    if !archived.status.success() {
+        return Ok(chart());
+    }
+    let tar = folder.join("before.tar");
+    fs::write(&tar, &archived.stdout)?;
+    let unpacked = Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(folder).status()?;
+    ensure!(unpacked.success(), "the chart of the commit before cannot be unpacked");
+    let before = folder.join("charts/coffer");
+    Ok(if before.join("templates/server").is_dir() { before } else { chart() })
+}
+
+#[test]
+#[ignore = "needs Kubernetes: tests/run"]
+fn helm_installs_a_vault_that_is_ready_and_keeps_what_it_has() -> Result<()> {
+    let (installed, canaries) = (Installed::new()?, Canaries::default());
+    let (cluster, folder) = (&installed.cluster, TempDir::new()?);
+    installed.helm("install", &chart_before(folder.path())?, &["--wait"])?;
+    installed.log_in()?;
+    let registered = installed.ada.ok(["cluster", "list"])?;
+    ensure!(registered.contains("kubernetes") && registered.contains("synced"), "{registered}");
+    let told = installed.in_server(&["status"])?;
+    ensure!(told.contains("static key"), "{told}");
+
+    let first = canaries.fresh("a secret's value")?;
+    installed.ada.ok_with(["kv", "put", SECRET, "password=-"], &first)?;
+    installed.olga.ok(["grant", "read", SECRET, "--to", "k8s:kubernetes/shop/api"])?;
+    ensure!(installed.injected("first")? == first, "the first pod reads something else");
+    the_key_is_nowhere_else(cluster)?;
+
+    // The pod stays, and hears of changes after the server has been made anew: by an upgrade, by going back.
+    installed.helm("upgrade", &chart(), &["--wait", "--set", "server.logLevel=debug"])?;
+    installed.log_in()?;
+    installed.change_arrives("first", &canaries.fresh("a secret's value")?)?;
+    cluster.helm(["rollback", "coffer", "1", "--wait", "--timeout", TIMEOUT])?;
+    installed.log_in()?;
+    installed.change_arrives("first", &canaries.fresh("a secret's value")?)?;
+
+    // Taken away and installed again it is the same vault, for its volume and its key stay.
+    cluster.helm(["uninstall", "coffer", "--wait", "--timeout", TIMEOUT])?;
+    installed.helm("install", &chart(), &["--wait"])?;
+    installed.log_in()?;
+    let last = canaries.fresh("a secret's value")?;
+    installed.change_arrives("first", &last)?;
+    ensure!(installed.injected("second")? == last, "the second pod reads something else");
+
+    whoever_is_in_the_pod_lets_somebody_in(&installed)?;
+    shares_take_the_place_of_the_key(&installed)?;
+    installed.change_arrives("second", &canaries.fresh("a secret's value")?)
+}
+
+/// Not in a template, nor in what Helm keeps of a release, nor in any other object.
+fn the_key_is_nowhere_else(cluster: &Cluster) -> Result<()> {
+    let secret = cluster.kubectl(["-n", "coffer", "get", "secret", "coffer-seal-key", "-o", "jsonpath={.data.key}"])?;
+    let key = String::from_utf8(BASE64_STANDARD.decode(&secret)?)?;
+    ensure!(key.len() == 64, "a key has 64 digits");
+    ensure!(!cluster.helm(["get", "all", "coffer"])?.contains(&key), "Helm keeps the key");
+    let objects = cluster.every_object()?;
+    ensure!(objects.matches(&secret).count() == 1 && !objects.contains(&key), "the key is in another object");
+    Ok(())
+}
+
+/// Where a key file seals the vault, the local socket is as good as a quorum; from elsewhere it is not.
+fn whoever_is_in_the_pod_lets_somebody_in(installed: &Installed) -> Result<()> {
+    let fruits: serde_json::Value = serde_json::from_str(&installed.in_server(&["operator", "recover", "-o", "json"])?)?;
+    let credential = fruits["bootstrap_credential"].as_str().context("there is a credential")?;
+    installed.ada.ok_with(["login", "--method", "bootstrap", "--credential-file", "-"], credential)?;
+    installed.ada.ok_with(["user", "create", "eve", "--role", "auditor", "--password-file", "-"], "a password of eve")?;
+    let refused = installed.olga.run(["operator", "recover"])?;
+    ensure!(refused.code != 0 && !refused.stdout.contains("coffer-bootstrap"), "{refused:?}");
+    installed.log_in()
+}
+
+fn shares_take_the_place_of_the_key(installed: &Installed) -> Result<()> {
+    let cluster = &installed.cluster;
+    installed.ada.ok(["operator", "rekey", "start", "--shares", "3", "--threshold", "2"])?;
+    // Only from the local socket, and shares of the vault that it has none of are nothing.
+    let elsewhere = installed.ada.run(["operator", "rekey", "submit"])?;
+    ensure!(elsewhere.code != 0 && elsewhere.stdout.is_empty(), "{elsewhere:?}");
+    let made: serde_json::Value = serde_json::from_str(&installed.in_server(&["operator", "rekey", "submit", "-o", "json"])?)?;
+    let shares: Vec<String> = serde_json::from_value(made["shares"].clone())?;
+    let in_force = installed.ada.ok_with(["operator", "rekey", "submit", "-"], &shares.join("\n"))?;
+    ensure!(in_force.contains("in force") && in_force.contains("shamir"), "{in_force}");
+
+    installed.helm("upgrade", &chart(), &["--set", "server.seal.type=shamir"])?;
+    cluster.kubectl(["-n", "coffer", "delete", "secret", "coffer-seal-key"])?;
+    wait::until(POD_PATIENCE, "the new pod to wait for shares", || {
+        let told = cluster.try_kubectl(["-n", "coffer", "exec", "coffer-0", "--", "coffer", "status", "-o", "json"])?;
+        let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap_or_default();
+        Ok((told["sealed"] == true).then_some(()))
+    })?;
+    let unseal = ["-n", "coffer", "exec", "-i", "coffer-0", "--", "coffer", "operator", "unseal", "-"];
+    cluster.kubectl_with(unseal, &shares.join("\n"))?;
+    cluster.kubectl(["-n", "coffer", "wait", "--for=condition=Ready", "pod/coffer-0", "--timeout=60s"])?;
+    installed.log_in()
+}
