@@ -232,6 +232,8 @@ pub(crate) struct Init {
     pub(crate) operators: Vec<InitOperator>,
     /// The cluster that it runs in, whose workloads can log in from the start.
     pub(crate) cluster: Option<InitCluster>,
+    /// NAMESPACE/NAME of a service account of it, one pod of which may create operators, once.
+    pub(crate) service_account: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -307,8 +309,9 @@ impl Config {
         if self.init.automatic && self.seal == Seal::Shamir {
             bail!("init.automatic: only with seal.kind = \"static-key\", for there is nobody to be given shares");
         }
-        if !self.init.automatic && (self.init.cluster.is_some() || !self.init.operators.is_empty()) {
-            bail!("init.operators and init.cluster: only with init.automatic = true");
+        let begins_with = self.init.cluster.is_some() || !self.init.operators.is_empty() || self.init.service_account.is_some();
+        if !self.init.automatic && begins_with {
+            bail!("init.operators, init.cluster, init.service_account: only with init.automatic = true");
         }
         first::beginning(&self.init, || Ok("as the token has it".to_owned()))?;
         if let Some(map) = &self.kubernetes.ca_config_map {
@@ -411,6 +414,11 @@ mod tests {
             (format!("{key}[init]\nautomatic = true\n{}", operator("ada", "\"root\"")), "role"),
             (format!("{key}[init]\nautomatic = true\n{0}{0}", operator("ada", "\"admin\"")), "one name"),
             (format!("{key}[init]\nautomatic = true\n{}", operator("ada", "\"admin\"").replace(&pin, "abc")), "pin"),
+            (format!("{key}[init]\nautomatic = true\nservice_account = \"a/b\""), "cluster"),
+            (
+                format!("{key}[init]\nautomatic = true\nservice_account = \"a\"\n[init.cluster]\nname = \"here\""),
+                "NAMESPACE/NAME",
+            ),
             ("[kubernetes]\nca_config_map = \"name\"".to_owned(), "NAMESPACE/NAME"),
         ] {
             let told = format!("{:#}", with(&wrong).unwrap_err());

@@ -14,8 +14,9 @@ const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// What the vault begins with. `issuer` is asked where the cluster's is not said.
 pub(crate) fn beginning(init: &Init, issuer: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<Beginning> {
     let operators = init.operators.iter().map(operator).collect::<anyhow::Result<_>>()?;
+    let service_account = init.service_account.clone();
     let Some(InitCluster { name, issuer: said, audience }) = &init.cluster else {
-        let beginning = Beginning { operators, cluster: None };
+        let beginning = Beginning { operators, cluster: None, service_account };
         beginning.check().map_err(told)?;
         return Ok(beginning);
     };
@@ -27,7 +28,7 @@ pub(crate) fn beginning(init: &Init, issuer: impl FnOnce() -> anyhow::Result<Str
         pod_check: PodCheck::Cache,
     };
     let name = name.parse().map_err(|error| anyhow!("init.cluster.name: {error}"))?;
-    let beginning = Beginning { operators, cluster: Some((name, settings)) };
+    let beginning = Beginning { operators, cluster: Some((name, settings)), service_account };
     beginning.check().map_err(told)?;
     Ok(beginning)
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p coffer-tests --example measure -- push [AGENTS [ROTATIONS]]`, `-- start AGENT [STARTS]`,
 //! `-- pressure [SECONDS [IDLE]]`, `-- size [SECRETS]`, `-- grants [GRANTS [READS]]`, `-- command [STARTS]`, `-- leases [LEASES]`,
-//! `-- due [LEASES]` or `-- ends [PODS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
+//! `-- due [LEASES]`, `-- ends [PODS]` or `-- pods [PODS]`, or with `COFFER_TEST_BINARIES` naming the folder of other builds.
 
 #![expect(
     clippy::print_stdout,
@@ -17,6 +17,7 @@ mod due;
 mod ends;
 mod grants;
 mod leases;
+mod pods;
 mod pressure;
 mod push;
 mod size;
@@ -43,10 +44,11 @@ fn main() -> Result<()> {
         Some("command") => Runtime::new()?.block_on(command::run(number(1, 20)?)),
         Some("leases") => LocalSet::new().block_on(&Runtime::new()?, leases::run(number(1, 300_000)?)),
         Some("due") => Runtime::new()?.block_on(due::run(number(1, 10_000)?)),
+        Some("pods") => pods::run(number(1, 50)?),
         Some("ends") => Runtime::new()?.block_on(ends::run(number(1, 100)?)),
         _ => bail!(
             "push [AGENTS [ROTATIONS]], start AGENT [STARTS], pressure [SECONDS [IDLE]], size [SECRETS], grants [GRANTS [READS]], \
-             command [STARTS], leases [LEASES], due [LEASES] or ends [PODS]"
+             command [STARTS], leases [LEASES], due [LEASES], ends [PODS] or pods [PODS]"
         ),
     }
 }

@@ -6,7 +6,7 @@ mod recording;
 mod shell;
 mod vault_words;
 
-use std::{fs, path::Path};
+use std::{ffi::OsString, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use coffer_tests::{cluster::Cluster, programs::Programs};
@@ -121,14 +121,23 @@ fn anchors(text: &str) -> Vec<String> {
     text.lines().filter_map(heading).map(anchor).collect()
 }
 
+/// The one page that is meant, where it is not all of them.
+fn only() -> Option<OsString> {
+    std::env::var_os("COFFER_TEST_PAGE")
+}
+
+fn is_meant(only: Option<&OsString>, path: &str) -> bool {
+    only.is_none_or(|only| Path::new(path).ends_with(only))
+}
+
 /// Pages one after the other: each has all the ports.
 #[test]
 #[ignore = "needs root, for a network of its own: tests/run"]
 fn every_command_of_every_page_does_what_the_page_says() -> Result<()> {
     let programs = Programs::built()?;
-    let only = std::env::var_os("COFFER_TEST_PAGE");
+    let only = only();
     let mut failed = Vec::new();
-    for page in pages()?.iter().filter(|page| only.as_ref().is_none_or(|only| Path::new(&page.path).ends_with(only))) {
+    for page in pages()?.iter().filter(|page| is_meant(only.as_ref(), &page.path)) {
         if page.steps.is_empty() {
             continue;
         }
@@ -155,7 +164,8 @@ fn every_command_for_a_cluster_does_what_the_page_says() -> Result<()> {
     cluster.push_programs(programs)?;
     let cleared = Cleared(&cluster);
     let mut followed = 0;
-    for path in paths()? {
+    let only = only();
+    for path in paths()?.into_iter().filter(|path| is_meant(only.as_ref(), path)) {
         let text = read(&path)?;
         if Page::parse(&path, &text)?.needs_cluster() {
             let (page, mut shell) = (Page::parse_in_cluster(&path, &text)?, Shell::start_in(&cluster, programs)?);

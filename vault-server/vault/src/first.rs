@@ -6,7 +6,7 @@ use coffer_barrier::{Batch, Expect, RecordKey};
 use coffer_core::{
     clock::Timestamp,
     id::{MountId, TenantId},
-    principal::{Name, Role},
+    principal::{Name, Principal, Role},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ pub struct Beginning {
     pub operators: Vec<NewOperator>,
     /// The cluster that it runs in.
     pub cluster: Option<(Name, ClusterSettings)>,
+    /// `NAMESPACE/NAME` of a service account there: one pod of it may log in, once and within the first hour, to create operators.
+    pub service_account: Option<String>,
 }
 
 impl Beginning {
@@ -46,7 +48,19 @@ impl Beginning {
         if self.operators.iter().any(|operator| operator.certificate_pins.is_empty()) {
             return Err(Failure::invalid("an operator has at least one certificate pin to log in with"));
         }
+        self.workload()?;
         self.cluster.as_ref().map_or(Ok(()), |(_, settings)| settings.check())
+    }
+
+    /// The principal that the service account is.
+    pub(crate) fn workload(&self) -> Result<Option<Principal>, Failure> {
+        let Some(account) = &self.service_account else { return Ok(None) };
+        let (cluster, _) = self
+            .cluster
+            .as_ref()
+            .ok_or_else(|| Failure::invalid("the service account is of the cluster: that is to be said too"))?;
+        let principal = format!("k8s:{cluster}/{account}").parse();
+        principal.map(Some).map_err(|_| Failure::invalid("a service account is NAMESPACE/NAME"))
     }
 
     /// Adds them to the first records.

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use coffer_core::{
+    clock::Timestamp,
     limits::{
         CLOCK_SKEW, PASSWORD_BYTES_MAX, SERVICE_ACCOUNT_TOKEN_BYTES_MAX, UNCHECKED_SESSION_LIFETIME, WORKLOAD_SESSION_LIFETIME,
     },
@@ -64,6 +65,13 @@ pub struct WorkloadLogin {
     pub another_key: bool,
 }
 
+/// A workload whose token was found good.
+pub(crate) struct CheckedWorkload {
+    pub(crate) holder: Holder,
+    expires: Timestamp,
+    from_pod_address: Option<bool>,
+}
+
 impl Unsealed {
     /// Logs a workload in.
     ///
@@ -76,6 +84,22 @@ impl Unsealed {
         thumbprint: [u8; 32],
         peer: Option<IpAddr>,
     ) -> Result<WorkloadLogin, LoginError> {
+        let CheckedWorkload { holder, expires, from_pod_address } = self.checked_workload(token, cluster, peer).await?;
+        let another_key = match &holder {
+            Holder::Workload { pod: Some(pod), .. } => self.keys_of_pods.another(&pod.uid, thumbprint),
+            _ => false,
+        };
+        let session = self.issue(holder, 0, thumbprint, expires)?;
+        Ok(WorkloadLogin { session, from_pod_address, another_key })
+    }
+
+    /// The workload that a token is of: of a registered cluster, for Coffer, of a pod that lives.
+    pub(crate) async fn checked_workload(
+        &self,
+        token: &SecretString,
+        cluster: &str,
+        peer: Option<IpAddr>,
+    ) -> Result<CheckedWorkload, LoginError> {
         if token.expose().len() > SERVICE_ACCOUNT_TOKEN_BYTES_MAX {
             return Err(LoginError::refused("token too long"));
         }
@@ -86,7 +110,6 @@ impl Unsealed {
         let (checked, from_pod_address) = self.check_pod(token, &claims, &row.value, &runtime, peer).await?;
         let lifetime = if checked { WORKLOAD_SESSION_LIFETIME } else { UNCHECKED_SESSION_LIFETIME };
         let expires = claims.expires.min(self.now().plus(lifetime));
-        let another_key = self.keys_of_pods.another(&pod.uid, thumbprint);
         let holder = Holder::Workload {
             cluster: name,
             cluster_id: row.value.id,
@@ -99,8 +122,7 @@ impl Unsealed {
                 node: claims.node.as_ref().map(|node| node.name.to_string()),
             }),
         };
-        let session = self.issue(holder, 0, thumbprint, expires)?;
-        Ok(WorkloadLogin { session, from_pod_address, another_key })
+        Ok(CheckedWorkload { holder, expires, from_pod_address })
     }
 
     /// The operator whom a password lets in.

@@ -176,10 +176,13 @@ pub(crate) struct DenyRecord {
 /// The bootstrap credential in force.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct BootstrapRecord {
-    /// SHA-256 of the credential, which has 256 random bits.
+    /// SHA-256 of the credential, which has 256 random bits; nothing where there is none.
     #[serde(with = "serde_bytes")]
     pub(crate) hash: Vec<u8>,
     pub(crate) expires: Timestamp,
+    /// The workload, one pod of which may log in in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workload: Option<String>,
 }
 
 /// How the audit log stood when the store last heard of it, and the latest time known then.

@@ -1,6 +1,7 @@
 //! Sessions: made at login, opened with every request, ended early.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use coffer_kubernetes::PodState;
 use coffer_secret::SecretString;
 
 use crate::{
-    Failure, LoginError, Planned, PolicyChange, Unsealed,
+    Failure, LoginError, Planned, PolicyChange, Record, Unsealed,
     records::{BootstrapRecord, DenyRecord, SessionRecord},
     table::{Change, Row},
 };
@@ -230,18 +231,50 @@ impl Unsealed {
         Ok(Planned { batch, answer: (credential, expires), then: vec![put], policy: PolicyChange::None })
     }
 
-    /// A session for the holder of the bootstrap credential.
+    /// A session for the holder of the bootstrap credential, or, once, for a pod of the service account that the vault began with.
     ///
     /// # Errors
     /// Fails, always in the same way, where the credential is not the one in force.
-    pub fn login_bootstrap(&self, credential: &SecretString, thumbprint: [u8; 32]) -> Result<NewSession, LoginError> {
+    pub async fn login_bootstrap(
+        &self,
+        credential: &SecretString,
+        thumbprint: [u8; 32],
+        peer: Option<IpAddr>,
+    ) -> Result<NewSession, LoginError> {
         let refused = || LoginError::Refused("not the bootstrap credential in force".to_owned());
         let row = self.bootstrap.find(BOOTSTRAP).ok_or_else(refused)?;
+        if row.value.workload.is_some() && !credential.expose().starts_with(BOOTSTRAP_PREFIX) {
+            return self.bootstrap_for_workload(credential, thumbprint, peer).await;
+        }
         // A hash of 256 random bits: comparing it in variable time tells nothing that opens anything.
         let same = hash::sha256(credential.expose().as_bytes()).as_slice() == row.value.hash.as_slice();
         if !same || row.value.expires <= self.now() {
             return Err(refused());
         }
+        Ok(self.issue(Holder::Bootstrap, row.version, thumbprint, row.value.expires)?)
+    }
+
+    async fn bootstrap_for_workload(
+        &self,
+        token: &SecretString,
+        thumbprint: [u8; 32],
+        peer: Option<IpAddr>,
+    ) -> Result<NewSession, LoginError> {
+        let refused = || LoginError::Refused("not of the service account that the vault began with, or not any more".to_owned());
+        let principal = self.checked_workload(token, "", peer).await?.holder.principal().to_string();
+        let _one_at_a_time = self.change().await;
+        let row = self.bootstrap.find(BOOTSTRAP).ok_or_else(refused)?;
+        if row.value.workload.as_ref() != Some(&principal) || row.value.expires <= self.now() {
+            return Err(refused());
+        }
+        let spent = BootstrapRecord { workload: None, ..(*row.value).clone() };
+        let mut batch = Batch::default();
+        let put = self.bootstrap.put(&mut batch, BOOTSTRAP, spent)?;
+        let planned = Planned { batch, answer: (), then: vec![put], policy: PolicyChange::None };
+        let record = Record::event("bootstrap_by_service_account", self.now())?.detailed("principal", &principal);
+        let ((), stored) = self.commit(planned, &record).await?;
+        self.append_written(stored).await?;
+        let row = self.bootstrap.find(BOOTSTRAP).ok_or_else(refused)?;
         Ok(self.issue(Holder::Bootstrap, row.version, thumbprint, row.value.expires)?)
     }
 
@@ -339,6 +372,6 @@ fn pod_facts(holder: &Holder) -> Option<PodFacts> {
 pub(crate) fn bootstrap_record(expires: Timestamp) -> Result<(SecretString, BootstrapRecord), Failure> {
     let secret = random::array::<32>().map_err(|_| Failure::internal("no random numbers"))?;
     let credential = SecretString::from(format!("{BOOTSTRAP_PREFIX}{}", hex::encode(secret.expose())));
-    let record = BootstrapRecord { hash: hash::sha256(credential.expose().as_bytes()).to_vec(), expires };
+    let record = BootstrapRecord { hash: hash::sha256(credential.expose().as_bytes()).to_vec(), expires, workload: None };
     Ok((credential, record))
 }

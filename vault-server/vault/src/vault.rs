@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     Beginning, Failure, epoch, first,
+    records::BootstrapRecord,
     rekey::RekeyProgress,
     sessions::bootstrap_record,
     trail::{self, AuditConfig, Outcome, Record},
@@ -254,8 +255,11 @@ impl Vault {
         let choice = self.seal_choice(0, 0, Vec::new())?;
         let _one_at_a_time = self.making.lock().await;
         let now = self.clock.now();
+        let workload = beginning.workload()?.map(|principal| principal.to_string());
+        let expires = now.plus(BOOTSTRAP_LIFETIME);
+        let bootstrap = workload.is_some().then(|| BootstrapRecord { hash: Vec::new(), expires, workload: workload.clone() });
         let first = |tenant, mount| {
-            let mut batch = first::first_records(tenant, mount, None, now)?;
+            let mut batch = first::first_records(tenant, mount, bootstrap.as_ref(), now)?;
             beginning.records(tenant, &mut batch, now)?;
             Ok(batch)
         };
@@ -266,6 +270,9 @@ impl Vault {
         }
         if let Some((name, settings)) = &beginning.cluster {
             record.detail(&format!("cluster {name}"), &settings.issuer);
+        }
+        if let Some(workload) = &workload {
+            record.detail("may create operators once", workload);
         }
         let (vault, made) = self.make(choice, first, &record).await?;
         self.header.store(Some(Arc::new(made.header)));

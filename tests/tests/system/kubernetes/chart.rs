@@ -1,5 +1,7 @@
 //! `charts/coffer` by itself: what it renders to, and what it refuses.
 
+mod values;
+
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,6 +19,7 @@ const MANY: &[&str] = &[
     "server.seal.previousSecretName=seal-before",
     "server.init.cluster=prod",
     "server.init.issuer=https://issuer.example",
+    "server.init.serviceAccount=shop/setup",
     "server.init.operators[0].name=ada",
     "server.init.operators[0].roles={admin,auditor}",
     "server.init.operators[0].pins={0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}",

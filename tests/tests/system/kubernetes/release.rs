@@ -58,7 +58,10 @@ impl Installed {
         };
         let operators = [operator(&ada, "ada", "admin")?, operator(&olga, "olga", "officer")?];
         let values = folder.path().join("values.json");
-        fs::write(&values, json!({ "server": { "init": { "operators": operators } } }).to_string())?;
+        fs::write(
+            &values,
+            json!({ "server": { "init": { "operators": operators, "serviceAccount": "shop/setup" } } }).to_string(),
+        )?;
         let installed = Self { cluster: Cluster::start(NUMBER)?, ada, olga, values, _folder: folder };
         let cluster = &installed.cluster;
         cluster.push_programs(programs)?;
@@ -66,7 +69,9 @@ impl Installed {
             cluster.kubectl(["create", "namespace", namespace])?;
             cluster.kubectl(["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"])?;
         }
-        cluster.kubectl(["-n", "shop", "create", "serviceaccount", "api"])?;
+        for account in ["api", "setup"] {
+            cluster.kubectl(["-n", "shop", "create", "serviceaccount", account])?;
+        }
         Ok(installed)
     }
 
@@ -147,6 +152,8 @@ fn helm_installs_a_vault_that_is_ready_and_keeps_what_it_has() -> Result<()> {
     let told = installed.in_server(&["status"])?;
     ensure!(told.contains("static key"), "{told}");
 
+    a_service_account_creates_an_operator_once(&installed)?;
+
     let first = canaries.fresh("a secret's value")?;
     installed.ada.ok_with(["kv", "put", SECRET, "password=-"], &first)?;
     installed.olga.ok(["grant", "read", SECRET, "--to", "k8s:kubernetes/shop/api"])?;
@@ -172,6 +179,42 @@ fn helm_installs_a_vault_that_is_ready_and_keeps_what_it_has() -> Result<()> {
     whoever_is_in_the_pod_lets_somebody_in(&installed)?;
     shares_take_the_place_of_the_key(&installed)?;
     installed.change_arrives("second", &canaries.fresh("a secret's value")?)
+}
+
+/// With the token of its pod, and no other account's; a second time it is refused.
+fn a_service_account_creates_an_operator_once(installed: &Installed) -> Result<()> {
+    let pod = |name: &str, account: &str| {
+        let script = "coffer --address https://coffer.coffer.svc:8200 --ca /ca/ca.pem login --method bootstrap --credential-file /token/token \
+                      && coffer --address https://coffer.coffer.svc:8200 --ca /ca/ca.pem user create $0 --role auditor --pin $1";
+        let mut spec = template(&["sh", "-c", script, name, &"0".repeat(64)]);
+        spec["serviceAccountName"] = json!(account);
+        spec["restartPolicy"] = json!("Never");
+        spec["containers"][0]["image"] = json!("registry.coffer.dev/coffer-server:0.1.0");
+        spec["containers"][0]["env"] = json!([{ "name": "HOME", "value": "/home" }]);
+        let mounts = [("home", "/home"), ("token", "/token"), ("ca", "/ca")];
+        spec["containers"][0]["volumeMounts"] = mounts.map(|(name, path)| json!({ "name": name, "mountPath": path })).into();
+        let token = json!({ "serviceAccountToken": { "audience": "coffer", "path": "token", "expirationSeconds": 3600 } });
+        spec["volumes"] = json!([
+            { "name": "home", "emptyDir": { "medium": "Memory" } },
+            { "name": "token", "projected": { "sources": [token] } },
+            { "name": "ca", "configMap": { "name": "vault-ca" } },
+        ]);
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "shop" }, "spec": spec }).to_string()
+    };
+    let cluster = &installed.cluster;
+    let ca = format!("--from-file=ca.pem={}", installed.ada.home().join("ca.pem").display());
+    cluster.kubectl(["-n", "shop", "create", "configmap", "vault-ca", &ca])?;
+    for (name, account, phase) in [("another", "api", "Failed"), ("setup", "setup", "Succeeded"), ("again", "setup", "Failed")] {
+        cluster.apply(&pod(name, account))?;
+        let wait = format!("--for=jsonpath={{.status.phase}}={phase}");
+        let ended = cluster.kubectl(["-n", "shop", "wait", &wait, &format!("pod/{name}"), "--timeout=60s"]);
+        let told = cluster.kubectl(["-n", "shop", "logs", name])?;
+        ended.with_context(|| told.clone())?;
+        ensure!(phase == "Succeeded" || told.contains("refused"), "{name}: {told}");
+    }
+    let operators = installed.ada.ok(["user", "list"])?;
+    ensure!(operators.contains("setup") && !operators.contains("another") && !operators.contains("again"), "{operators}");
+    Ok(())
 }
 
 /// Not in a template, nor in what Helm keeps of a release, nor in any other object.

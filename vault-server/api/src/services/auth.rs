@@ -79,7 +79,8 @@ impl AuthService for Api {
         let credential = SecretString::from(request.into_inner().credential);
         let session = self
             .log_in(&envelope, rpc::LOGIN_BOOTSTRAP, async |vault, key, _| {
-                vault.login_bootstrap(&credential, key).map(|session| LetIn::Session(Box::new(session)))
+                let session = vault.login_bootstrap(&credential, key, envelope.peer.address).await?;
+                Ok(LetIn::Session(Box::new(session)))
             })
             .await;
         envelope.answer(session.map(|session| LoginBootstrapResponse { session: Some(session) }))
