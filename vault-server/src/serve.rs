@@ -231,7 +231,7 @@ fn follow_signals(mut running: Running, stop: CancellationToken) -> anyhow::Resu
     Ok(async move {
         let mut renew = tokio::time::interval(tls_files::RENEW_AFTER);
         renew.reset();
-        let mut look = tokio::time::interval(tls_files::LOOK_AFTER);
+        let mut look = tokio::time::interval(tls_files::CERTIFICATE_LOOK_AFTER);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -19,7 +19,7 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// When a certificate is made anew.
 pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often it is looked whether a certificate that was given has been replaced.
-pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const CERTIFICATE_LOOK_AFTER: Duration = Duration::from_secs(10);
 /// The CA's certificate, in the directory where it was made.
 pub(crate) const CA: &str = "ca.pem";
 /// How far other clocks may be behind.

@@ -9,7 +9,7 @@ use coffer_client::{
 };
 use coffer_tests::{issuer::Pod, programs::Programs, server::Server, wait::PATIENCE};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::{
     serve::{hang_up, restrict},
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const PATH: &str = "kv/certificates/secret";
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Who signs certificates.
 struct Authority {
@@ -122,5 +123,16 @@ async fn connections_outlive_a_change_of_certificate_and_clients_follow_their_bu
     admin.kv().get_secret_metadata(metadata()).await.context("a client does not follow its bundle")?;
     let secret = pod.kv_get(PATH, 0).await.context("a client does not follow its bundle")?;
     ensure!(secret.version == 2, "version {}", secret.version);
-    answered(&prepared).await.context("a client that trusts both authorities")
+    answered(&prepared).await.context("a client that trusts both authorities")?;
+
+    // Whoever renews it need not tell: the file is looked at again.
+    let next = Authority::new()?;
+    next.issue(&folder)?;
+    bundle(&vault.server.ca(), &[&next])?;
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = answered(&vault.stranger()?).await {
+        ensure!(Instant::now() < end && error.to_string().contains("is not trusted"), "{error}");
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
