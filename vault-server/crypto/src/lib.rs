@@ -16,6 +16,7 @@ pub mod key;
 pub mod password;
 pub mod random;
 pub mod recipients;
+pub mod scram;
 pub mod shamir;
 pub mod share;
 pub mod sign;

@@ -35,6 +35,8 @@ pub const CONNECTIONS_MAX: u32 = 32;
 const SESSIONS_LOOK: Duration = Duration::from_millis(10);
 /// How long sessions may take to end.
 const SESSIONS_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long after it was taken a connection to PostgreSQL is taken again without a question whether it still works.
+const UNCHECKED_MAX: Duration = Duration::from_secs(1);
 /// Names listed at most.
 const USERS_MAX: i64 = 1_000;
 

@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL: made with TLS that is checked, and seen to be alive before each use.
+//! Connections to PostgreSQL: made with TLS that is checked, and seen to be alive before use.
 
 use coffer_secret::SecretString;
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -7,12 +7,23 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    CONNECT_TIME_MAX, Connection, DatabaseError, Fault, Protection,
+    CONNECT_TIME_MAX, Connection, DatabaseError, Fault, Protection, UNCHECKED_MAX,
     tls::{self, believing},
 };
 
 /// What the vault's connections are called in the server's views.
 const APPLICATION: &str = "coffer";
+/// What a server says of its own accord to whoever connects.
+const IS_SUPERUSER: &str = "is_superuser";
+const ON: &str = "on";
+
+/// A connection.
+pub(crate) struct Session {
+    pub(super) client: Client,
+    /// Whether the vault's user was a superuser when it connected. Is it none any more, what it may not do fails, and with that
+    /// this connection ends.
+    pub(super) is_superuser: bool,
+}
 
 pub(crate) struct Connector {
     /// Without a password.
@@ -59,24 +70,26 @@ impl Connector {
         Ok(Self { config, password: connection.password, tls, tasks: TaskTracker::new() })
     }
 
-    async fn connect(&self) -> Result<Client, DatabaseError> {
+    async fn connect(&self) -> Result<Session, DatabaseError> {
         let mut config = self.config.clone();
         config.password(self.password.expose());
-        let client = match &self.tls {
+        let (client, is_superuser) = match &self.tls {
             None => {
                 let (client, connection) = config.connect(NoTls).await.map_err(|error| unconnected(&error))?;
+                let is_superuser = connection.parameter(IS_SUPERUSER) == Some(ON);
                 self.tasks.spawn(watched(connection));
-                client
+                (client, is_superuser)
             }
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await.map_err(|error| unconnected(&error))?;
+                let is_superuser = connection.parameter(IS_SUPERUSER) == Some(ON);
                 self.tasks.spawn(watched(connection));
-                client
+                (client, is_superuser)
             }
         };
         // Statements that are ours are nobody's concern in the database's log, where we may say so.
         drop(client.batch_execute("SET log_min_duration_statement = -1; SET log_statement = 'none'").await);
-        Ok(client)
+        Ok(Session { client, is_superuser })
     }
 }
 
@@ -100,16 +113,21 @@ fn unconnected(error: &tokio_postgres::Error) -> DatabaseError {
 }
 
 impl Manager for Connector {
-    type Type = Client;
+    type Type = Session;
     type Error = DatabaseError;
 
-    async fn create(&self) -> Result<Client, DatabaseError> {
+    async fn create(&self) -> Result<Session, DatabaseError> {
         self.connect().await
     }
 
-    async fn recycle(&self, client: &mut Client, _: &Metrics) -> RecycleResult<DatabaseError> {
+    async fn recycle(&self, Session { client, .. }: &mut Session, metrics: &Metrics) -> RecycleResult<DatabaseError> {
+        // A server that closes it, or ends, is heard at once.
         if client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
+        }
+        // What is gone without a word, as behind a firewall that forgot the connection, takes longer than this.
+        if metrics.last_used() < UNCHECKED_MAX {
+            return Ok(());
         }
         client.batch_execute("SELECT 1").await.map_err(|error| RecycleError::Backend(unconnected(&error)))
     }
