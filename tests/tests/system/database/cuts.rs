@@ -23,6 +23,8 @@ use crate::vault::Vault;
 
 /// More words than are said to make or end a user of any kind, with a login before.
 const WORDS_MAX: usize = 40;
+/// Bytes of a word: less than a statement that makes a user, so that what is said in one breath breaks off within, too.
+const WORD_BYTES: usize = 128;
 
 on_every_kind! {
     wherever_the_connection_breaks_the_users_in_the_database_are_those_of_live_leases,
@@ -82,7 +84,7 @@ impl Proxy {
 
 /// Passes on what is said, up to the word with which the connection breaks.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, next: &Mutex<Option<(Break, usize)>>, is_vault: bool) {
-    let mut word = vec![0; 64 << 10];
+    let mut word = [0; WORD_BYTES];
     while let Ok(length @ 1..) = from.read(&mut word).await {
         let breaks = {
             let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
