@@ -3,7 +3,7 @@
 //! A credential is begun and finished. What is outside is touched when it is begun, and what is begun is known to its lease;
 //! what only the vault makes is made when it is finished, in the transaction that records the release.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use coffer_core::{
     clock::Timestamp,
@@ -102,7 +102,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is no such role, a limit is reached, or the target fails: what was begun there is undone then.
     pub async fn begin_credential(
-        &self,
+        self: &Arc<Self>,
         who: &Authenticated,
         asked: &CredentialRequest,
         request: RequestId,

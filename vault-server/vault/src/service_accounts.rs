@@ -169,7 +169,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is no such role, a limit is reached, or the API server fails: what was begun there is undone then.
     pub(crate) async fn make_token(
-        &self,
+        self: &Arc<Self>,
         who: &Authenticated,
         (path, role_name): (&Path, Name),
         ttl: Option<Duration>,

@@ -43,7 +43,7 @@ const MARK: &str = "audit-mark";
 /// The one record there.
 const MARK_NAME: &str = "newest";
 /// Records no longer pending that leave the store with the next write.
-const SETTLED_AT_ONCE: usize = 16;
+pub(crate) const SETTLED_AT_ONCE: usize = 16;
 /// How often the log gets a checkpoint, where something was added.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries read at once.
@@ -313,18 +313,25 @@ impl Unsealed {
     pub(crate) async fn write(&self, mut batch: Batch, record: &Record) -> Result<StoredRecord, Failure> {
         // It says that all went well, as every record does until its request is answered otherwise.
         let stored = add_pending(&mut batch, record)?;
+        self.write_recorded(batch, &[record]).await?;
+        Ok(stored)
+    }
+
+    /// Writes a batch that has its records already.
+    pub(crate) async fn write_recorded(&self, mut batch: Batch, records: &[&Record]) -> Result<(), Failure> {
         let settled = self.settled.take();
         for id in &settled {
             batch.delete(pending_key(*id)?, Expect::Any);
         }
         match self.barrier.commit(batch).await {
-            Ok(_) => Ok(stored),
+            Ok(_) => Ok(()),
             Err(error) => {
                 self.settled.add(settled);
                 if matches!(error, BarrierError::Unknown(_)) {
                     // It may be written after all, and then its record is copied to the log at the next start: what is
                     // answered now needs a record of its own.
-                    self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).insert(record.0.id);
+                    let ids = records.iter().map(|record| record.0.id);
+                    self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
                     self.reload().await?;
                 }
                 Err(error.into())

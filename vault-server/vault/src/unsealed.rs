@@ -36,7 +36,7 @@ use crate::{
     databases::InUse,
     epoch,
     figures::Decisions,
-    leases::Endings,
+    leases::{Changes, Endings},
     lists::Lists,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     losses::Losses,
@@ -73,8 +73,8 @@ pub struct Unsealed {
     pub(crate) endings: Arc<Endings>,
     /// How many leases there are.
     pub(crate) leases: AtomicU64,
-    /// Held while leases are counted: counts are written with what they count.
-    pub(crate) lease_counts: Mutex<()>,
+    /// Changes of that which wait to be written.
+    pub(crate) lease_changes: Changes,
     pub(crate) operators: Arc<Table<OperatorRecord>>,
     pub(crate) clusters: Arc<Table<ClusterRecord>>,
     pub(crate) grants: Arc<Table<GrantRecord>>,
@@ -192,7 +192,7 @@ impl Unsealed {
             static_turns: StaticTurns::default(),
             endings: Arc::default(),
             leases: AtomicU64::new(0),
-            lease_counts: Mutex::new(()),
+            lease_changes: Changes::default(),
             operators: Arc::new(Table::load(&barrier, directory(id, OPERATORS)?).await?),
             clusters: Arc::new(Table::load(&barrier, directory(id, CLUSTERS)?).await?),
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),

@@ -117,6 +117,14 @@ async fn many_who_ask_at_once_get_a_user_each_and_all_of_them_end<T: Target>() -
     }
     ensure!(names.len() == ASKERS * ROUNDS, "{names:?}");
     ensure!(databases.users()?.is_empty() && databases.leases().await?.is_empty());
+    // However they met, each was counted, up and down: a mount goes only when there are none by that count.
+    let admin = databases.vault.operator(ADMIN).await?;
+    let delete = DeleteMountRequest { name: "database".into(), id: String::new() };
+    let pod = databases.vault.workload(&Pod::new("shop", "api")?).await?;
+    let last = databases.issue(&pod).await?;
+    ensure!(reason(admin.mounts().delete_mount(delete.clone()).await) == "CONFLICT");
+    pod.leases().revoke_lease(RevokeLeaseRequest { id: last.lease.id }).await?;
+    admin.mounts().delete_mount(delete).await?;
     Ok(())
 }
 

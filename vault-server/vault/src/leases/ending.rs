@@ -15,7 +15,8 @@ use coffer_core::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    ATTEMPTS_MAX, LeaseName, LeaseRecord, LeaseState,
+    LeaseName, LeaseRecord, LeaseState,
+    counts::Change,
     index::{Index, Place, bucket, place},
 };
 use crate::{Failure, Record, Unsealed, codec};
@@ -185,7 +186,7 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where that cannot be done now: it is tried again until it is.
-    pub(super) async fn end_lease(&self, place: &Place, why: Why) -> Result<(), Failure> {
+    pub(super) async fn end_lease(self: &Arc<Self>, place: &Place, why: Why) -> Result<(), Failure> {
         let busy = || Failure::new(Reason::Busy, "the credential is being ended already");
         let _running = self.endings.begin(place.id).ok_or_else(busy)?;
         let Some((found, version)) = self.lease(place).await? else {
@@ -240,23 +241,10 @@ impl Unsealed {
     }
 
     /// Takes a lease away whose credential is no more, and records that.
-    pub(super) async fn remove_lease(&self, place: &Place, why: &'static str) -> Result<(), Failure> {
-        let _counting = self.lease_counts.lock().await;
-        for _ in 0..ATTEMPTS_MAX {
-            let Some((lease, version)) = self.lease(place).await? else { return Ok(()) };
-            let record = Record::event("lease_ended", self.now())?
-                .detailed("lease", name_of(place, &lease)?)
-                .detailed("for", &lease.principal)
-                .detailed("why", why);
-            let mut batch = Batch::default();
-            Index(self.tenant.id).remove(&mut batch, place, &lease, version)?;
-            let left = self.count_one_less(&mut batch, &lease).await?;
-            if let Some(written) = self.write_counted(batch, &record, left).await? {
-                self.endings.note_gone(place.id);
-                return self.append_written(written).await;
-            }
-        }
-        Err(Failure::conflict())
+    pub(super) async fn remove_lease(self: &Arc<Self>, place: &Place, why: &'static str) -> Result<(), Failure> {
+        self.count(Change::Removed(place.clone(), why)).await?;
+        self.endings.note_gone(place.id);
+        Ok(())
     }
 
     async fn say_stuck(&self, place: &Place, lease: &LeaseRecord) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Making credentials: intended, done, confirmed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use coffer_barrier::Batch;
 use coffer_core::{
@@ -16,7 +16,8 @@ use coffer_engines::database::{Databases, RoleRecord, Stored, new_password, user
 use coffer_secret::SecretBytes;
 
 use super::{
-    ATTEMPTS_MAX, LeaseInfo, LeaseName, LeaseRecord, LeaseState, Owner, Target,
+    LeaseInfo, LeaseName, LeaseRecord, LeaseState, Owner, Target,
+    counts::Change,
     index::{Index, Place},
     targets::untold,
 };
@@ -62,7 +63,7 @@ impl Unsealed {
     /// # Errors
     /// Fails where there is no such role, a limit is reached, or the target fails: what was begun there is undone then.
     pub(crate) async fn make_user(
-        &self,
+        self: &Arc<Self>,
         who: &Authenticated,
         (path, role): (&Path, Name),
         ttl: Option<Duration>,
@@ -113,7 +114,13 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where there are too many leases, or the store fails.
-    pub(crate) async fn intended(&self, who: &Authenticated, path: &Path, role: Name, new: NewLease) -> Result<Leased, Failure> {
+    pub(crate) async fn intended(
+        self: &Arc<Self>,
+        who: &Authenticated,
+        path: &Path,
+        role: Name,
+        new: NewLease,
+    ) -> Result<Leased, Failure> {
         let lease = LeaseRecord {
             mount: new.mount,
             mount_name: path.mount().to_owned(),
@@ -133,25 +140,16 @@ impl Unsealed {
         };
         let place = Place { mount: new.mount, role: role.to_string(), id: new.id };
         let name = LeaseName { mount: lease.mount_name.clone(), role, id: new.id };
-        self.intend(&name, &place, &lease).await?;
+        self.intend(&name, &place, lease).await?;
         Ok(Leased { fields: BTreeMap::new(), name, place, ends: None })
     }
 
-    async fn intend(&self, name: &LeaseName, place: &Place, lease: &LeaseRecord) -> Result<(), Failure> {
+    async fn intend(self: &Arc<Self>, name: &LeaseName, place: &Place, lease: LeaseRecord) -> Result<(), Failure> {
         let record = Record::event("lease_intent", self.now())?
             .detailed("lease", name)
             .detailed("for", &lease.principal)
             .detailed("request", lease.request);
-        let _counting = self.lease_counts.lock().await;
-        for _ in 0..ATTEMPTS_MAX {
-            let mut batch = Batch::default();
-            Index(self.tenant.id).insert(&mut batch, place, lease)?;
-            let count = self.count_one_more(&mut batch, lease).await?;
-            if let Some(written) = self.write_counted(batch, &record, count).await? {
-                return self.append_written(written).await;
-            }
-        }
-        Err(Failure::conflict())
+        self.count(Change::Added(place.clone(), Box::new((lease, record)))).await
     }
 
     /// Has a credential that was not made be ended at once, in the background.

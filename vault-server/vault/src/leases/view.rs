@@ -129,7 +129,7 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where there is none that the caller may end, or it cannot be ended now; then that is tried again.
-    pub async fn revoke_lease(&self, who: &Authenticated, name: &LeaseName) -> Result<(), Failure> {
+    pub async fn revoke_lease(self: &Arc<Self>, who: &Authenticated, name: &LeaseName) -> Result<(), Failure> {
         let (place, _) = self.lease_for(who, name, Action::LeasesManage).await?;
         self.end_lease(&place, Why::Revoked).await
     }
@@ -189,7 +189,7 @@ impl Unsealed {
     ///
     /// # Errors
     /// Fails where there is none, or ending it has not failed often enough.
-    pub async fn forget_lease(&self, name: &LeaseName) -> Result<(), Failure> {
+    pub async fn forget_lease(self: &Arc<Self>, name: &LeaseName) -> Result<(), Failure> {
         let place = self.place_of(name)?;
         let (lease, _) = self.lease(&place).await?.ok_or_else(absent)?;
         if !is_stuck(&lease) {
