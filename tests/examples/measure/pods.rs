@@ -134,7 +134,10 @@ fn decisions(installed: &Installed) -> Result<()> {
     fs::write(&file, list((0..ASKED / ASKING).map(|number| pod(&format!("asked-{number}"), true, "sleep 1"))))?;
     let ask = || -> Result<Child> {
         let mut kubectl = Command::new("kubectl");
-        kubectl.env("KUBECONFIG", installed.cluster.kubeconfig()).args(["create", "--dry-run=server", "-o", "name", "-f"]).arg(&file);
+        kubectl
+            .env("KUBECONFIG", installed.cluster.kubeconfig())
+            .args(["create", "--dry-run=server", "-o", "name", "-f"])
+            .arg(&file);
         Ok(kubectl.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?)
     };
     let injectors = processes("coffer-injector")?;
@@ -145,10 +148,13 @@ fn decisions(installed: &Installed) -> Result<()> {
     }
     let (took, used) = (began.elapsed(), processor_us(&injectors)? - used);
     let after = buckets(installed)?;
-    let counts: Vec<(f64, f64)> =
-        after.iter().map(|(bound, count)| (*bound, count - before.iter().find(|(of, _)| of == bound).map_or(0.0, |(_, was)| *was))).collect();
+    let counts: Vec<(f64, f64)> = after
+        .iter()
+        .map(|(bound, count)| (*bound, count - before.iter().find(|(of, _)| of == bound).map_or(0.0, |(_, was)| *was)))
+        .collect();
     let all = counts.last().context("there is a count")?.1;
-    let within = |share: f64| counts.iter().find(|(_, count)| *count >= all * share).map_or(f64::INFINITY, |(bound, _)| bound * 1e3);
+    let within =
+        |share: f64| counts.iter().find(|(_, count)| *count >= all * share).map_or(f64::INFINITY, |(bound, _)| bound * 1e3);
     println!(
         "webhook                  {all} pods, {:.0} a second: p50 <= {} ms, p99 <= {} ms, {:.0} us of processor time each",
         all / took.as_secs_f64(),
@@ -162,7 +168,8 @@ fn decisions(installed: &Installed) -> Result<()> {
 /// The webhook's histogram, of all of its pods: upper bounds in seconds, and how many were within.
 fn buckets(installed: &Installed) -> Result<Vec<(f64, f64)>> {
     let selector = "app.kubernetes.io/component=injector";
-    let names = installed.cluster.kubectl(["-n", "coffer", "get", "pods", "-l", selector, "-o", "jsonpath={.items[*].metadata.name}"])?;
+    let names =
+        installed.cluster.kubectl(["-n", "coffer", "get", "pods", "-l", selector, "-o", "jsonpath={.items[*].metadata.name}"])?;
     let mut sums: Vec<(f64, f64)> = Vec::new();
     for name in names.split_whitespace() {
         let path = format!("/api/v1/namespaces/coffer/pods/https:{name}:8443/proxy/metrics");
@@ -204,7 +211,10 @@ fn starts(installed: &Installed) -> Result<()> {
         times[times.len() / 2]
     };
     let (with, without) = (middle(&mut with), middle(&mut without));
-    println!("an application starts    after {with:.0} ms with the agent, {without:.0} ms without: {:.0} ms more", with - without);
+    println!(
+        "an application starts    after {with:.0} ms with the agent, {without:.0} ms without: {:.0} ms more",
+        with - without
+    );
     Ok(())
 }
 
@@ -247,7 +257,12 @@ fn many(installed: &Installed, pods: usize) -> Result<()> {
     }
     took.sort();
     let at = |share: usize| took[(took.len() * share).div_ceil(100).saturating_sub(1)].as_secs_f64() * 1e3;
-    println!("a change is in {pods} pods   p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms from its acknowledgement", at(50), at(99), at(100));
+    println!(
+        "a change is in {pods} pods   p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms from its acknowledgement",
+        at(50),
+        at(99),
+        at(100)
+    );
     Ok(())
 }
 

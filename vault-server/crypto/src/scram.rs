@@ -3,8 +3,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_secret::SecretString;
-use sha2::block_api::compress256;
-use zeroize::{Zeroize as _, Zeroizing};
+use pbkdf2::pbkdf2_hmac;
+use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::{
     hash::{self, Digest, HmacKey},
@@ -17,8 +18,6 @@ pub const ROUNDS: u32 = 4_096;
 const SALT_BYTES: usize = 16;
 /// Letters in a verifier.
 const TEXT_BYTES: usize = 133;
-/// Bytes that SHA-256 works on at once.
-const BLOCK_BYTES: usize = 64;
 
 /// Why a password has no verifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,81 +58,11 @@ fn salted_verifier(password: &[u8], salt: &[u8; SALT_BYTES]) -> SecretString {
     SecretString::from(text)
 }
 
-/// PBKDF2 of one block. HMAC is keyed once for all rounds, and each is of a digest, which with its padding is one block: so a
-/// round is two compressions.
 fn salted_password(password: &[u8], salt: &[u8; SALT_BYTES]) -> Zeroizing<Digest> {
-    let mut digest = Zeroizing::new(HmacKey::new(password).tag_parts(&[salt, &1_u32.to_be_bytes()]));
-    let mut sum = Zeroizing::new([0_u32; 8]);
-    for (word, bytes) in sum.iter_mut().zip(digest.as_chunks().0) {
-        *word = u32::from_be_bytes(*bytes);
-    }
-    let keyed = Keyed::new(password);
-    let mut block = Zeroizing::new(digest_block(&digest));
-    let mut state = Zeroizing::new([0_u32; 8]);
-    for _ in 1..ROUNDS {
-        for key in [&keyed.inner, &keyed.outer] {
-            *state = *key;
-            compress256(&mut state, std::slice::from_ref(&*block));
-            put(&mut *block, &state);
-        }
-        for (word, more) in sum.iter_mut().zip(*state) {
-            *word ^= more;
-        }
-    }
-    put(&mut *digest, &sum);
-    digest
+    let mut salted = Zeroizing::new([0; 32]);
+    pbkdf2_hmac::<Sha256>(password, salt, ROUNDS, &mut *salted);
+    salted
 }
-
-/// The last block of a message of one block and a digest.
-fn digest_block(digest: &Digest) -> [u8; BLOCK_BYTES] {
-    let mut block = [0; BLOCK_BYTES];
-    let [.., high, low] = &mut block;
-    [*high, *low] = 768_u16.to_be_bytes();
-    for (byte, from) in block.iter_mut().zip(digest.iter().chain(&[0x80])) {
-        *byte = *from;
-    }
-    block
-}
-
-/// Writes words to the front of bytes.
-fn put(bytes: &mut [u8], words: &[u32; 8]) {
-    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = word.to_be_bytes();
-    }
-}
-
-/// The two states of SHA-256 that HMAC with a key begins with.
-struct Keyed {
-    inner: [u32; 8],
-    outer: [u32; 8],
-}
-
-impl Keyed {
-    fn new(key: &[u8]) -> Self {
-        let digest = Zeroizing::new(hash::sha256(key));
-        let key = if key.len() > BLOCK_BYTES { &digest[..] } else { key };
-        let state = |pad: u8| {
-            let mut block = Zeroizing::new([pad; BLOCK_BYTES]);
-            for (byte, key) in block.iter_mut().zip(key) {
-                *byte ^= key;
-            }
-            let mut state = BEGIN;
-            compress256(&mut state, std::slice::from_ref(&*block));
-            state
-        };
-        Self { inner: state(0x36), outer: state(0x5c) }
-    }
-}
-
-impl Drop for Keyed {
-    fn drop(&mut self) {
-        self.inner.zeroize();
-        self.outer.zeroize();
-    }
-}
-
-/// What SHA-256 begins with (FIPS 180-4, 5.3.3).
-const BEGIN: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 #[cfg(test)]
 mod tests {
@@ -167,22 +96,6 @@ mod tests {
     fn a_password_longer_than_a_block_is_hashed_first() {
         let keys = "xjU8vAm/K02dHyJ2LSAx0+tb/ijBY94hXwdvXHfSQAU=:Zzq5ZS5wIB3rISxRyxmLfVMXMEZVc4rZ8DABfGEfjHI=";
         assert_eq!(of(&"x".repeat(100)), format!("SCRAM-SHA-256$4096:{SALT}${keys}"));
-    }
-
-    /// Around the length of a block, HMAC here is that of the rest of the crate.
-    #[test]
-    fn a_round_is_the_hmac_of_a_digest() {
-        for length in [0, 1, 32, 63, 64, 65, 128] {
-            let (key, digest) = (vec![7; length], [9; 32]);
-            let keyed = Keyed::new(&key);
-            let mut block = digest_block(&digest);
-            for state in [keyed.inner, keyed.outer] {
-                let mut state = state;
-                compress256(&mut state, &[block]);
-                put(&mut block, &state);
-            }
-            assert_eq!(block[..32], HmacKey::new(&key).tag(&digest), "{length}");
-        }
     }
 
     #[test]
