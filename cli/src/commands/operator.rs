@@ -1,5 +1,6 @@
 //! `coffer operator`: the life of the vault itself.
 
+mod ca;
 mod init;
 mod keys;
 mod quorum;
@@ -28,6 +29,7 @@ use crate::{
 #[derive(Subcommand)]
 pub(crate) enum Operator {
     Init(init::Init),
+    Ca(ca::Ca),
     Unseal(Unseal),
     Seal(Seal),
     Recover(Recover),
@@ -43,6 +45,7 @@ impl Operator {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         match self {
             Self::Init(command) => command.run(app).await,
+            Self::Ca(command) => command.run(app),
             Self::Unseal(command) => command.run(app).await,
             Self::Seal(command) => command.run(app).await,
             Self::Recover(command) => command.run(app).await,

@@ -76,7 +76,7 @@ impl Deployed {
         let service = cluster.kubectl(["-n", "coffer", "get", "service", "coffer", "-o", "jsonpath={.spec.clusterIP}"])?;
         let admin = Coffer::new(programs)?;
         let ca = admin.home().join("ca.pem");
-        fs::write(&ca, cluster.kubectl(["-n", "coffer", "exec", "coffer-0", "--", "cat", "/var/lib/coffer/tls/ca.pem"])?)?;
+        fs::write(&ca, cluster.kubectl(["-n", "coffer", "exec", "coffer-0", "--", "coffer", "operator", "ca"])?)?;
         let mut deployed = Self {
             cluster,
             admin,
