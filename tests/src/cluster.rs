@@ -224,19 +224,22 @@ impl Cluster {
         self.script("push", [OsStr::new(name), folder.path().as_os_str()]).map(drop)
     }
 
-    /// Pushes the images that `examples/` names: the server with the command, and the agent as it is shipped.
+    /// Pushes the images that `examples/` names: the agent's as it is shipped, and those of the server and the injector with the programs
+    /// under test, which are no release builds. Where `COFFER_TEST_IMAGES` is set, all are as they are shipped (`tests/run --images`).
     ///
     /// # Errors
-    /// Where they do not build, or the agent is not there: `tests/run` names it in `COFFER_TEST_STATIC_AGENT`.
+    /// Where they do not build.
     pub fn push_programs(&self, programs: &Programs) -> Result<()> {
+        let output = tempfile::tempdir()?;
+        if env::var_os("COFFER_TEST_IMAGES").is_some() {
+            return self.push_shipped(&["server", "injector", "agent"], output.path()).map(drop);
+        }
         let server = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-server coffer /bin/\nUSER 65532:65532\n\
                       ENTRYPOINT [\"/bin/coffer-server\"]\n";
         self.push("coffer-server:0.1.0", server, &[&programs.server(), &programs.coffer()])?;
         let injector = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-injector /bin/\nUSER 65532:65532\nENTRYPOINT [\"/bin/coffer-injector\"]\n";
         self.push("coffer-injector:0.1.0", injector, &[&programs.injector()])?;
-        let agent = env::var_os("COFFER_TEST_STATIC_AGENT").context("COFFER_TEST_STATIC_AGENT is not set: run tests/run")?;
-        let file = "FROM scratch\nCOPY coffer-agent /\nUSER 65532:65532\nENTRYPOINT [\"/coffer-agent\"]\n";
-        self.push("coffer-agent:0.1.0", file, &[Path::new(&agent)])
+        self.push_shipped(&["agent"], output.path()).map(drop)
     }
 
     /// Takes away what the chart leaves outside of namespaces where its release is not uninstalled: a webhook without a server

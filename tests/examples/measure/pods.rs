@@ -1,7 +1,7 @@
 //! What injection costs, in a real Kubernetes with the chart as it is: the webhook's decisions, how much later an application starts, the
 //! memory of the agents, what many pods cost the vault when nothing changes, and how soon a change is in all of them.
 //!
-//! Needs `COFFER_TEST_CLUSTER`, `COFFER_TEST_STATIC_AGENT`, `kubectl` and `helm` (tests/cluster/README.md); as root, for it looks into
+//! Needs `COFFER_TEST_CLUSTER`, what `images/build` needs, `kubectl` and `helm` (tests/cluster/README.md); as root, for it looks into
 //! the pods' processes.
 
 use std::{

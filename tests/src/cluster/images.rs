@@ -1,11 +1,11 @@
-//! Images that `examples/` names beside Coffer's own, made of what is installed on this machine.
+//! Images: Coffer's own, as users build them, and what `examples/` names beside them, made of what is installed on this machine.
 
 use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -23,6 +23,32 @@ exec postgres -D \"$PGDATA\" -c listen_addresses='*' \"$@\"
 ";
 
 impl Cluster {
+    /// Builds images as users do, with `images/build`, and pushes them to the cluster's registry. Gives what it printed: a reference with
+    /// its digest for each. The files that it writes go into `output`.
+    ///
+    /// # Errors
+    /// Where they do not build.
+    pub fn push_shipped(&self, names: &[&str], output: &Path) -> Result<Vec<String>> {
+        let built = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../images/build"))
+            .args(["--plain-http", "--push", &self.registry()?, "--output"])
+            .arg(output)
+            .args(names)
+            .stdin(Stdio::null())
+            .output()
+            .context("images/build cannot be started")?;
+        ensure!(built.status.success(), "images/build failed: {}", String::from_utf8_lossy(&built.stderr));
+        Ok(String::from_utf8(built.stdout)?.lines().map(str::to_owned).collect())
+    }
+
+    /// The registry, as this machine reaches it: nodes have the same one behind other names.
+    ///
+    /// # Errors
+    /// Where the cluster has no number.
+    pub fn registry(&self) -> Result<String> {
+        let number: u8 = self.number()?.to_str().and_then(|number| number.parse().ok()).context("a cluster has a number")?;
+        Ok(format!("198.51.100.{}:5000", 4 * number + 2))
+    }
+
     /// Pushes `postgres:15`: the PostgreSQL of this machine, which takes PGDATA, POSTGRES_PASSWORD_FILE and arguments as the
     /// image does that most people use.
     ///
