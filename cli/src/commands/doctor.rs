@@ -1,4 +1,4 @@
-//! `coffer doctor`: what may be wrong between a person and the vault.
+//! `coffer doctor`: what may be wrong between a person and the vault, and in a cluster whose pods it serves.
 
 use std::path::Path;
 
@@ -8,21 +8,23 @@ use coffer_client::{
     proto::{GetSealStatusRequest, GetSealStatusResponse, GetSelfRequest},
 };
 use jiff::{Timestamp, fmt::rfc2822};
-use serde::Serialize;
 
 use crate::{
     app::{App, answer, new_identity},
     context::{Contexts, Target},
     exit::Exit,
-    failure::{Failure, Result},
+    failure::Result,
     memory,
-    output::{Table, View, age},
+    output::age,
     session::Session,
 };
 
 mod certificate;
+mod checks;
+mod kubernetes;
 
 use certificate::Dates;
+use checks::{Checks, State, render};
 
 /// A certificate that ends within this many seconds is worth a word: 14 days.
 const CERTIFICATE_SOON_SECS: i64 = 14 * 86_400;
@@ -33,69 +35,69 @@ const CLOCK_SECS: i64 = 5;
 /// Seconds between them with which certificates and tokens are refused here and there.
 const CLOCK_SECS_MAX: i64 = 60;
 
-/// Check what lies between you and the vault
+/// Check what lies between you and the vault, and in a cluster
 ///
-/// The context, the address, the network, TLS and its certificates, the clock, the server, your session and this machine.
-/// Each line says whether it is good; where it is not, what to do. The exit status is 7 where something is broken.
+/// The context, the address, the network, TLS and its certificates, the clock, the server, your session and this machine. Each line
+/// says whether it is good; where it is not, what to do. The exit status is 7 where something is broken.
+///
+/// With --kubernetes it looks at a cluster as well, through kubectl and what you may see there: the injector's webhook, its
+/// certificates and its policy, pods that asked for secrets and lack the agent, agents that cannot start and their own word on why, the
+/// vault's CA in the namespaces of pods, clocks, the cluster's registration, and grants that pods lack. What cannot be seen is said to be
+/// skipped, with the right that it takes. Nothing is changed, and no value is read.
 #[derive(Args)]
-pub(crate) struct Doctor {}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Ok,
-    Warn,
-    Fail,
+#[command(after_help = "\
+Examples:
+  coffer doctor
+  coffer doctor --kubernetes                                  all namespaces of kubectl's cluster
+  coffer doctor --kubernetes --namespace shop --cluster prod
+  coffer doctor --kubernetes -o json | jq '.checks[] | select(.state == \"fail\")'")]
+pub(crate) struct Doctor {
+    /// Look at a Kubernetes cluster as well, with kubectl
+    #[arg(long)]
+    kubernetes: bool,
+    /// Look only at pods of this namespace
+    #[arg(short, long, value_name = "NAMESPACE", requires = "kubernetes")]
+    namespace: Option<String>,
+    /// The context of kubectl, in place of its current one
+    #[arg(long, value_name = "CONTEXT", requires = "kubernetes")]
+    kube_context: Option<String>,
+    /// The name under which the vault knows the cluster, where its issuer does not tell
+    #[arg(long, value_name = "NAME", requires = "kubernetes", add = crate::complete::clusters())]
+    cluster: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    state: State,
-    found: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-/// The checks so far.
-#[derive(Debug, Default)]
-struct Checks(Vec<Check>);
-
-impl Checks {
-    fn ok(&mut self, name: &'static str, found: impl Into<String>) {
-        self.0.push(Check { name, state: State::Ok, found: found.into(), next: None });
-    }
-
-    fn warn(&mut self, name: &'static str, found: impl Into<String>, next: impl Into<String>) {
-        self.0.push(Check { name, state: State::Warn, found: found.into(), next: Some(next.into()) });
-    }
-
-    fn fail(&mut self, name: &'static str, found: impl Into<String>, next: impl Into<String>) {
-        self.0.push(Check { name, state: State::Fail, found: found.into(), next: Some(next.into()) });
-    }
-
-    fn failure(&mut self, name: &'static str, failure: Failure) {
-        let found = failure.why.map_or_else(|| failure.what.clone(), |why| format!("{}: {why}", failure.what));
-        self.0.push(Check { name, state: State::Fail, found, next: failure.next });
-    }
+/// What the server says to anybody, and how far its clock is from this machine's.
+struct Told {
+    status: GetSealStatusResponse,
+    /// Seconds that this machine is before the server.
+    clock_secs: Option<i64>,
 }
 
 impl Doctor {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         let mut checks = Checks::default();
+        let mut reached = kubernetes::Reached::default();
         match app.target() {
             Ok(target) => {
                 context(app, &target, &mut checks);
-                if let Some(server) = way(app, &target, &mut checks).await {
-                    of_server(&server, &mut checks);
-                    if !server.sealed {
+                if let Some(told) = way(app, &target, &mut checks).await {
+                    of_server(&told.status, &mut checks);
+                    if !told.status.sealed {
                         session(app, &target, &mut checks).await;
                     }
+                    reached = kubernetes::Reached {
+                        target: Some(target),
+                        clock_secs: told.clock_secs,
+                        is_unsealed: told.status.initialised && !told.status.sealed,
+                    };
                 }
             }
             Err(failure) => checks.failure("context", *failure),
         }
         machine(app, &mut checks);
+        if self.kubernetes {
+            kubernetes::look(app, &self, &reached, &mut checks).await;
+        }
         let broken = checks.0.iter().any(|check| check.state == State::Fail);
         let json = serde_json::json!({ "ok": !broken, "checks": checks.0 });
         app.out.result(&json, |view| render(&checks, view))?;
@@ -114,7 +116,7 @@ fn context(app: &App, target: &Target, checks: &mut Checks) {
 }
 
 /// The network and TLS, as far as they lead; then what the server says to anybody.
-async fn way(app: &App, target: &Target, checks: &mut Checks) -> Option<GetSealStatusResponse> {
+async fn way(app: &App, target: &Target, checks: &mut Checks) -> Option<Told> {
     let now = app.out.view.now;
     if let Some(ca) = &target.vault.ca {
         bundle(ca, now, checks);
@@ -217,7 +219,7 @@ fn dates(name: &'static str, what: &str, der: &[u8], now: Timestamp, checks: &mu
 }
 
 /// What the server says to anybody, and when.
-async fn asked(app: &App, target: &Target, checks: &mut Checks) -> Option<GetSealStatusResponse> {
+async fn asked(app: &App, target: &Target, checks: &mut Checks) -> Option<Told> {
     let asked = async {
         let client = app.client(target, new_identity()?)?;
         let attempt = crate::advice::Attempt::new("read the status");
@@ -226,8 +228,8 @@ async fn asked(app: &App, target: &Target, checks: &mut Checks) -> Option<GetSea
     match asked.await {
         Ok(response) => {
             let date = response.metadata().get("date").and_then(|date| date.to_str().ok().map(str::to_owned));
-            clock(date.as_deref(), Timestamp::now(), checks);
-            Some(response.into_inner())
+            let clock_secs = clock(date.as_deref(), Timestamp::now(), checks);
+            Some(Told { status: response.into_inner(), clock_secs })
         }
         Err(failure) => {
             checks.failure("server", *failure);
@@ -236,24 +238,25 @@ async fn asked(app: &App, target: &Target, checks: &mut Checks) -> Option<GetSea
     }
 }
 
-fn clock(date: Option<&str>, now: Timestamp, checks: &mut Checks) {
-    let Some(theirs) = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp()) else { return };
+/// Says how far this machine's clock is from the server's; in seconds, where that is known.
+fn clock(date: Option<&str>, now: Timestamp, checks: &mut Checks) -> Option<i64> {
+    let theirs = date.and_then(|date| rfc2822::parse(date).ok())?.timestamp();
     let seconds = now.as_second() - theirs.as_second();
-    let apart = age(seconds.unsigned_abs());
+    apart("clock", seconds, ["this machine's", "the server's"], checks);
+    Some(seconds)
+}
+
+/// Says how far a clock is before another one.
+fn apart(name: &'static str, seconds: i64, [one, other]: [&str; 2], checks: &mut Checks) {
     let which = if seconds > 0 { "before" } else { "behind" };
+    let found = format!("{one} clock is {} {which} {other}", age(seconds.unsigned_abs()));
     match seconds.abs() {
-        0..=CLOCK_SECS => checks.ok("clock", format!("this machine's and the server's are within {CLOCK_SECS} s")),
-        apart_secs if apart_secs <= CLOCK_SECS_MAX => {
-            checks.warn(
-                "clock",
-                format!("this machine's clock is {apart} {which} the server's"),
-                "is time synchronised? timedatectl",
-            );
-        }
+        0..=CLOCK_SECS => checks.ok(name, format!("{one} and {other} are within {CLOCK_SECS} s")),
+        apart_secs if apart_secs <= CLOCK_SECS_MAX => checks.warn(name, found, "is time synchronised? timedatectl"),
         _ => checks.fail(
-            "clock",
-            format!("this machine's clock is {apart} {which} the server's"),
-            "synchronise time (timedatectl): sessions and certificates seem to begin or end at the wrong moment",
+            name,
+            found,
+            "synchronise time (timedatectl): sessions, tokens and certificates seem to begin or end at the wrong moment",
         ),
     }
 }
@@ -325,23 +328,10 @@ fn machine(app: &App, checks: &mut Checks) {
     }
 }
 
-fn render(checks: &Checks, view: &View) -> String {
-    let mut table = Table::new(&["CHECK", "STATE", "FOUND"]).prose("FOUND");
-    for check in &checks.0 {
-        let state = match check.state {
-            State::Ok => "ok",
-            State::Warn => "WARN",
-            State::Fail => "FAIL",
-        };
-        let next = check.next.as_deref().map(|next| format!("\nnext: {next}")).unwrap_or_default();
-        table.row([check.name.to_owned(), state.to_owned(), format!("{}{next}", check.found)]);
-    }
-    table.render(view, "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::View;
 
     #[test]
     fn clocks_that_are_apart_are_told_by_how_far() {

@@ -2,6 +2,7 @@
 
 mod chart;
 mod database;
+mod doctor;
 mod injection;
 mod pki;
 mod release;

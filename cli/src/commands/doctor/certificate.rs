@@ -32,7 +32,11 @@ pub(super) fn of_bundle(path: &Path) -> Result<Vec<Dates>, String> {
     if std::fs::metadata(path).map_err(plain)?.len() > BUNDLE_BYTES_MAX {
         return Err(format!("larger than {BUNDLE_BYTES_MAX} bytes"));
     }
-    let text = std::fs::read_to_string(path).map_err(plain)?;
+    of_text(&std::fs::read_to_string(path).map_err(plain)?)
+}
+
+/// The dates of all certificates in a text (PEM).
+pub(super) fn of_text(text: &str) -> Result<Vec<Dates>, String> {
     let mut all = Vec::new();
     for part in text.split(BEGIN).skip(1) {
         let body: String = part.split(END).next().unwrap_or_default().split_whitespace().collect();

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use coffer_tests::wait;
 use serde_json::{Value, json};
 
-use super::{Deployed, POD_PATIENCE, SECRET};
+use super::{Deployed, POD_PATIENCE, SECRET, doctor};
 
 /// The webhook's certificate lasts as long as this: several are shown in a test.
 const CERTIFICATE_LIFETIME: &str = "30s";
@@ -22,7 +22,7 @@ pub(super) fn chart() -> PathBuf {
 }
 
 /// A pod of the namespace shop with these annotations, `coffer.dev/` before each, whose application waits.
-fn pod(name: &str, annotations: &[(&str, &str)]) -> Value {
+pub(super) fn pod(name: &str, annotations: &[(&str, &str)]) -> Value {
     let annotations: serde_json::Map<String, Value> =
         annotations.iter().map(|(name, value)| (format!("coffer.dev/{name}"), json!(value))).collect();
     json!({
@@ -48,7 +48,7 @@ pub(super) fn template(command: &[&str]) -> Value {
     })
 }
 
-const ASKING: [(&str, &str); 2] = [("inject", "true"), ("secret-password", "kv/shop/api#password")];
+pub(super) const ASKING: [(&str, &str); 2] = [("inject", "true"), ("secret-password", "kv/shop/api#password")];
 
 impl Deployed {
     /// The injector alone: the vault is there already.
@@ -61,7 +61,7 @@ impl Deployed {
     }
 
     /// Applies an object; what Kubernetes says to it is for the caller to see.
-    fn tried(&self, object: &Value, more: &[&str]) -> Result<Output> {
+    pub(super) fn tried(&self, object: &Value, more: &[&str]) -> Result<Output> {
         let file = self.admin.home().join("object.json");
         std::fs::write(&file, object.to_string())?;
         let file = file.display().to_string();
@@ -75,7 +75,7 @@ impl Deployed {
         Ok(())
     }
 
-    fn creates(&self, object: &Value, more: &[&str]) -> Result<()> {
+    pub(super) fn creates(&self, object: &Value, more: &[&str]) -> Result<()> {
         let output = self.tried(object, more)?;
         ensure!(output.status.success(), "{}\n{object:#}", String::from_utf8_lossy(&output.stderr));
         Ok(())
@@ -90,6 +90,7 @@ pub(super) fn pods_are_injected(deployed: &Deployed) -> Result<()> {
     every_annotation_makes_a_pod_that_is_valid(deployed)?;
     what_asks_and_cannot_have_it_is_refused(deployed)?;
     what_an_injected_pod_has_stays_its_own(deployed)?;
+    doctor::the_doctor_names_what_is_broken(deployed)?;
     without_the_webhook_pods_that_ask_are_not_made(deployed)?;
     certificates_are_renewed_and_no_pod_is_refused(deployed)?;
     deployed.delete("shop", "asks")?;
