@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -70,7 +70,7 @@ pub(crate) async fn tell_authority(map: String, ca: PathBuf, end: CancellationTo
     }
 }
 
-async fn keep_authority(map: &str, ca: &PathBuf) -> anyhow::Result<()> {
+async fn keep_authority(map: &str, ca: &Path) -> anyhow::Result<()> {
     let ca = String::from_utf8(tls_files::read(ca)?).context("the CA is not PEM")?;
     let (namespace, name) = map.split_once('/').context("NAMESPACE/NAME")?;
     let api = ApiServer::new(&ApiServerConfig::default())?;

@@ -30,8 +30,9 @@ use std::{
 
 use clap::Parser as _;
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
+    time::{Duration, Instant, sleep},
 };
 use tracing::level_filters::LevelFilter;
 
@@ -42,6 +43,11 @@ use crate::{
     failure::Failure,
     output::OutputDir,
 };
+
+/// How long a probe waits for the files. With what else it takes it is within a second, the usual limit of probes.
+const PROBE_WAIT_MAX: Duration = Duration::from_millis(700);
+/// How often it looks.
+const PROBE_LOOK: Duration = Duration::from_millis(10);
 
 /// Runs the agent with these arguments, the program's name first, until it has done its work or is stopped.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -73,7 +79,7 @@ fn run(command: &Command) -> Result<(), Failure> {
     harden::forbid_core_dumps()?;
     let config = Config::load(command.flags())?;
     if matches!(command, Command::Probe(_)) {
-        return probe(&config);
+        return runtime()?.block_on(probe(&config));
     }
     tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(config.log_level))
@@ -81,11 +87,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         .with_ansi(false)
         .with_target(false)
         .init();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Internal(format!("the asynchronous runtime cannot be started: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         // As the first process of a container the agent gets no signal that it has not asked for.
         let mut terminate = stop_signal(SignalKind::terminate())?;
         let mut interrupt = stop_signal(SignalKind::interrupt())?;
@@ -112,14 +114,26 @@ fn run(command: &Command) -> Result<(), Failure> {
     })
 }
 
+fn runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::Internal(format!("the asynchronous runtime cannot be started: {error}")))
+}
+
 fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
     signal(kind).map_err(|error| Failure::Internal(format!("signals cannot be received: {error}")))
 }
 
-fn probe(config: &Config) -> Result<(), Failure> {
-    let missing = OutputDir::open(&config.output)?.missing(config.secrets.iter().map(|file| file.name.as_str())).join(", ");
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::NotReady(format!("not ready: not written yet: {missing}"))),
+/// Kubernetes asks once a second at most: who waits here sees the files as soon as they are there.
+async fn probe(config: &Config) -> Result<(), Failure> {
+    let end = Instant::now() + PROBE_WAIT_MAX;
+    loop {
+        let missing = OutputDir::open(&config.output)?.missing(config.secrets.iter().map(|file| file.name.as_str())).join(", ");
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(Failure::NotReady(format!("not ready: not written yet: {missing}")));
+        }
+        sleep(PROBE_LOOK).await;
     }
 }

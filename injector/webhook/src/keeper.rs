@@ -4,7 +4,7 @@
 //! Replicas do all of this side by side: each write is on the condition that nobody else wrote, and whoever loses looks again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
@@ -181,6 +181,12 @@ impl Keeper {
         Ok(())
     }
 
+    /// Forgets namespaces where the ConfigMap was deleted: the next pod there has it made again.
+    fn forget_but(&self, maps: &Value) {
+        let there = namespaces(maps, &self.places.ca_config_map);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).retain(|namespace, _| there.contains(namespace.as_str()));
+    }
+
     /// Gives namespaces that have them the vault's CA certificates anew, where these are others by now.
     async fn authorities(&self) -> Result<(), KeepError> {
         let Some(map) = &self.places.vault_ca_config_map else { return Ok(()) };
@@ -188,6 +194,7 @@ impl Keeper {
         let ca = self.vault_ca()?;
         let path = format!("/api/v1/configmaps?labelSelector={}%3D{}", LABEL.0, LABEL.1);
         let maps = self.api.object(&path).await?.unwrap_or_default();
+        self.forget_but(&maps);
         for map in maps.pointer("/items").and_then(Value::as_array).into_iter().flatten() {
             let text = |pointer: &str| map.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             if text("/metadata/name") == self.places.ca_config_map && text("/data/ca.pem") != &*ca {
@@ -199,6 +206,13 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// The namespaces that have a ConfigMap of this name, of a list.
+fn namespaces<'a>(maps: &'a Value, name: &str) -> BTreeSet<&'a str> {
+    let text = |map: &'a Value, pointer: &str| map.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let all = maps.pointer("/items").and_then(Value::as_array).into_iter().flatten();
+    all.filter(|map| text(map, "/metadata/name") == name).map(|map| text(map, "/metadata/namespace")).collect()
 }
 
 /// The certificates in a Secret; nothing for what cannot be read.
@@ -256,6 +270,14 @@ mod tests {
         assert_eq!(secret.pointer("/metadata/resourceVersion"), Some(&json!("7")));
         assert!(read(&secret) == certificates);
         assert!(read(&json!({ "data": { "ca.crt": "%" } })) == Certificates::default());
+    }
+
+    #[test]
+    fn a_namespace_without_the_config_map_is_not_among_those_that_have_it() {
+        let map = |namespace: &str, name: &str| json!({ "metadata": { "name": name, "namespace": namespace } });
+        let maps = json!({ "items": [map("shop", "coffer-ca"), map("web", "other"), {}] });
+        assert_eq!(namespaces(&maps, "coffer-ca"), BTreeSet::from(["shop"]));
+        assert!(namespaces(&Value::Null, "coffer-ca").is_empty());
     }
 
     #[test]

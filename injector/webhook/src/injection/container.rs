@@ -34,6 +34,8 @@ pub(super) fn agent(request: &Request, settings: &Settings, place: &Place<'_>, c
         "name": AGENT,
         "image": request.image.as_ref().unwrap_or(&settings.image),
         "args": [mode, "--config-text", config],
+        // What it says last is told where people look first: by `kubectl describe`.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": resources(request, settings),
         "securityContext": {
             "allowPrivilegeEscalation": false,
