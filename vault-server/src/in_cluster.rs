@@ -76,7 +76,6 @@ async fn keep_authority(map: &str, ca: &Path) -> anyhow::Result<()> {
     let api = ApiServer::new(&ApiServerConfig::default())?;
     let maps = format!("/api/v1/namespaces/{namespace}/configmaps");
     let path = format!("{maps}/{name}");
-    let metadata = json!({ "name": name, "labels": { LABEL.0: LABEL.1 } });
     let written = match api.object(&path).await? {
         Some(found) if found.pointer("/data/ca.pem").and_then(Value::as_str) == Some(&ca) => return Ok(()),
         Some(mut found) => {
@@ -85,6 +84,7 @@ async fn keep_authority(map: &str, ca: &Path) -> anyhow::Result<()> {
             api.replace_object(&path, &found).await?
         }
         None => {
+            let metadata = json!({ "name": name, "labels": { LABEL.0: LABEL.1 } });
             let new = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "ca.pem": ca } });
             api.create_object(&maps, &new).await?
         }

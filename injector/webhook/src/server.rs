@@ -158,7 +158,7 @@ impl Webhook {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/inject") => self.inject(request).await,
-            (&Method::GET, "/health/ready") if !self.keeper.as_ref().is_none_or(|keeper| keeper.has_authorities()) => {
+            (&Method::GET, "/health/ready") if self.keeper.as_ref().is_some_and(|keeper| !keeper.has_authorities()) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the vault has not told its CA certificates yet\n")
             }
             (&Method::GET, "/health/live" | "/health/ready") => text(StatusCode::OK, "ok\n"),

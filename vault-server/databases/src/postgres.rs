@@ -64,9 +64,8 @@ fn verifier(password: &SecretString) -> Result<SecretString, DatabaseError> {
 async fn lock_out(session: &Session, name: &str, own: &str, is_ours: bool) -> Result<Option<usize>, DatabaseError> {
     let mut tries = Tries::default();
     loop {
-        let done = try_lock_out(session, name, own, is_ours).await;
-        if !tries.again(&done) {
-            return done.map_err(|(_, error)| lost(&error));
+        if let Some(done) = tries.settled(try_lock_out(session, name, own, is_ours).await) {
+            return done;
         }
     }
 }

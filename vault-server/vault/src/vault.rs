@@ -6,8 +6,7 @@ use arc_swap::ArcSwapOption;
 use coffer_barrier::{
     Barrier, Batch, Label, Scope, Store,
     seal::{
-        Header, InitError, Initialisation, Initialised, Quorum, QuorumError, SealChoice, SealKind, Taken, UnsealError, unseal,
-        unseal_static,
+        Header, InitError, Initialisation, Quorum, QuorumError, SealChoice, SealKind, Taken, UnsealError, unseal, unseal_static,
     },
 };
 use coffer_core::{
@@ -239,14 +238,12 @@ impl Vault {
         let expires = now.plus(BOOTSTRAP_LIFETIME);
         let (bootstrap, bootstrap_record) = bootstrap_record(expires)?;
         let first = |tenant, mount| first::first_records(tenant, mount, Some(&bootstrap_record), now);
-        let (vault, made) = self.make(choice, first, &record).await?;
+        let (vault, shares) = self.make(choice, first, &record).await?;
         // Nothing may fail from here on: the shares exist nowhere else.
-        self.header.store(Some(Arc::new(made.header)));
-        drop(made.barrier);
         if let Err(error) = self.unseal_by_file().await {
             tracing::error!(error = &error as &dyn Error, "the new vault cannot be unsealed");
         }
-        Ok(InitAnswer { vault, shares: made.shares, bootstrap, bootstrap_expires: expires })
+        Ok(InitAnswer { vault, shares, bootstrap, bootstrap_expires: expires })
     }
 
     /// Makes the vault's keys and first records, by the server's own configuration.
@@ -274,19 +271,18 @@ impl Vault {
         if let Some(workload) = &workload {
             record.detail("may create operators once", workload);
         }
-        let (vault, made) = self.make(choice, first, &record).await?;
-        self.header.store(Some(Arc::new(made.header)));
+        let (vault, _) = self.make(choice, first, &record).await?;
         tracing::info!(%vault, "a vault was made, as the configuration says");
         Ok(())
     }
 
-    /// Draws keys, and stores them with the first records and the record of it.
+    /// Draws keys, and stores them with the first records and the record of it: then there is a vault, which is sealed. Gives its shares.
     async fn make(
         &self,
         choice: SealChoice,
         first: impl FnOnce(TenantId, MountId) -> Result<Batch, Failure>,
         record: &Record,
-    ) -> Result<(VaultId, Initialised), Failure> {
+    ) -> Result<(VaultId, Vec<SecretString>), Failure> {
         let id = || random::bytes().map_err(|_| Failure::internal("no random numbers"));
         let (vault, tenant, mount) = (VaultId::from_bytes(id()?), TenantId::from_bytes(id()?), MountId::from_bytes(id()?));
         let initialisation = Initialisation::new(vault, choice, &[tenant], self.clock.now()).map_err(refused_init)?;
@@ -294,7 +290,8 @@ impl Vault {
         // The log has it when the vault is unsealed.
         let _stored = trail::add_pending(&mut records, &record.clone().answered(Outcome::Ok))?;
         let made = initialisation.commit(Arc::clone(&self.store), records).await.map_err(refused_init)?;
-        Ok((vault, made))
+        self.header.store(Some(Arc::new(made.header)));
+        Ok((vault, made.shares))
     }
 
     /// Takes a share of the unseal key; with the last one needed, the vault goes to work.

@@ -11,7 +11,7 @@ use crate::{DatabaseError, Fault, STATEMENT_TIME_MAX};
 const TRIES_MAX: usize = 32;
 
 /// What the server says of a statement, which has no password in it.
-pub(super) fn failed(number: Option<usize>, error: &tokio_postgres::Error) -> DatabaseError {
+fn failed(number: Option<usize>, error: &tokio_postgres::Error) -> DatabaseError {
     let at = number.map(|number| format!("statement {number}: ")).unwrap_or_default();
     let Some(told) = error.as_db_error() else {
         return DatabaseError::new(Fault::Lost, format!("{at}{error}"));
@@ -48,10 +48,13 @@ pub(super) type Wrong = (Option<usize>, tokio_postgres::Error);
 pub(super) struct Tries(usize);
 
 impl Tries {
-    /// Whether to try it once more, for others were in the way. No transaction is open then.
-    pub(super) fn again<T>(&mut self, done: &Result<T, Wrong>) -> bool {
+    /// What came of it; nothing where it is to be tried once more, for others were in the way. No transaction is open then.
+    pub(super) fn settled<T>(&mut self, done: Result<T, Wrong>) -> Option<Result<T, DatabaseError>> {
         self.0 += 1;
-        self.0 < TRIES_MAX && done.as_ref().is_err_and(|(_, error)| is_in_the_way(error))
+        match done {
+            Err((_, error)) if self.0 < TRIES_MAX && is_in_the_way(&error) => None,
+            done => Some(done.map_err(|(number, error)| failed(number, &error))),
+        }
     }
 }
 
@@ -59,9 +62,8 @@ impl Tries {
 pub(super) async fn transaction(client: &Client, statements: &[SecretString]) -> Result<(), DatabaseError> {
     let mut tries = Tries::default();
     loop {
-        let done = try_transaction(client, statements).await;
-        if !tries.again(&done) {
-            return done.map_err(|(number, error)| failed(number, &error));
+        if let Some(done) = tries.settled(try_transaction(client, statements).await) {
+            return done;
         }
     }
 }
@@ -89,9 +91,8 @@ async fn try_transaction(client: &Client, statements: &[SecretString]) -> Result
 pub(super) async fn at_once(client: &Client, words: &str) -> Result<(), DatabaseError> {
     let mut tries = Tries::default();
     loop {
-        let done = try_at_once(client, words).await;
-        if !tries.again(&done) {
-            return done.map_err(|(number, error)| failed(number, &error));
+        if let Some(done) = tries.settled(try_at_once(client, words).await) {
+            return done;
         }
     }
 }
