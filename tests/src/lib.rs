@@ -14,6 +14,7 @@ pub mod issuer;
 pub mod leaks;
 pub mod mariadb;
 pub mod memory;
+pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod programs;

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, Output},
@@ -13,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     account,
+    port::Port,
     process::Process,
     wait::{self, PATIENCE},
 };
@@ -26,7 +26,7 @@ pub struct MariaDb {
     process: Option<Process>,
     folder: TempDir,
     ids: (u32, u32),
-    port: u16,
+    port: Port,
     has_tls: bool,
 }
 
@@ -51,7 +51,7 @@ impl MariaDb {
         let ids = account::ids(ACCOUNT).context("the package mariadb-server is not installed")?;
         let folder = tempfile::Builder::new().prefix("coffer-mariadb").tempdir_in("/var/tmp")?;
         account::own(folder.path(), ids)?;
-        let mut server = Self { process: None, folder, ids, port: 0, has_tls: tls.is_some() };
+        let mut server = Self { process: None, folder, ids, port: Port::reserve()?, has_tls: tls.is_some() };
         let made = server
             .program("mariadb-install-db")
             .arg(format!("--datadir={}", server.file("data").display()))
@@ -67,7 +67,6 @@ impl MariaDb {
                 account::own(&file, ids)?;
             }
         }
-        server.port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         server.resume()?;
         Ok(server)
     }
@@ -75,7 +74,7 @@ impl MariaDb {
     /// The port on loopback.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Everything that the server wrote to its logs: the general one, which has each statement, the one of changes, and its own.
@@ -107,7 +106,12 @@ impl MariaDb {
         client.args(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"]);
         match user {
             Some((user, password)) => {
-                client.args(["--host=127.0.0.1", "--protocol=tcp", &format!("--port={}", self.port), &format!("--user={user}")]);
+                client.args([
+                    "--host=127.0.0.1",
+                    "--protocol=tcp",
+                    &format!("--port={}", self.port.number()),
+                    &format!("--user={user}"),
+                ]);
                 client.env("MYSQL_PWD", password);
             }
             None => {
@@ -145,7 +149,7 @@ impl MariaDb {
         let option = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}");
         command
             .arg(option("datadir", &self.file("data").display()))
-            .arg(option("port", &self.port))
+            .arg(option("port", &self.port.number()))
             .arg(option("socket", &self.file("socket").display()))
             .arg(option("pid-file", &self.file("pid").display()))
             .arg(option("general-log-file", &self.file("general").display()))

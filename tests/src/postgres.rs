@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, Output},
@@ -13,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     account,
+    port::Port,
     process::{Process, Signal},
     wait::{self, PATIENCE},
 };
@@ -29,7 +29,7 @@ pub struct Postgres {
     folder: TempDir,
     programs: PathBuf,
     ids: (u32, u32),
-    port: u16,
+    port: Port,
 }
 
 impl Postgres {
@@ -56,7 +56,7 @@ impl Postgres {
         let ids = account::ids(ACCOUNT)?;
         let folder = tempfile::Builder::new().prefix("coffer-postgres").tempdir_in("/var/tmp")?;
         account::own(folder.path(), ids)?;
-        let mut server = Self { process: None, folder, programs, ids, port: 0 };
+        let mut server = Self { process: None, folder, programs, ids, port: Port::reserve()? };
         let options = ["--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"];
         let made = server.program("initdb").arg("-D").arg(server.data()).args(options).output()?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
@@ -71,7 +71,6 @@ impl Postgres {
             config.push_str("\nssl = on\nssl_min_protocol_version = 'TLSv1.2'\n");
             fs::write(server.data().join("postgresql.conf"), config)?;
         }
-        server.port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         server.resume()?;
         Ok(server)
     }
@@ -79,7 +78,7 @@ impl Postgres {
     /// The port on loopback.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Everything that the server wrote to its log.
@@ -104,7 +103,9 @@ impl Postgres {
     #[must_use]
     pub fn client(&self, user: Option<(&str, &str)>) -> Command {
         let mut client = self.program("psql");
-        client.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]).args(["-p", &self.port.to_string()]);
+        client
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
+            .args(["-p", &self.port.number().to_string()]);
         match user {
             Some((user, password)) => client.args(["-h", "127.0.0.1", "-U", user]).env("PGPASSWORD", password),
             None => client.arg("-h").arg(self.folder.path()).args(["-U", ACCOUNT]),
@@ -141,7 +142,7 @@ impl Postgres {
         command
             .arg("-D")
             .arg(self.data())
-            .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
+            .args(["-p", &self.port.number().to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
             .args(["-c", "log_statement=all", "-c", "max_connections=200"])
             .args(["-c", &format!("unix_socket_directories={}", self.folder.path().display())]);
         let mut process = Process::start(&mut command, &self.log_file())?;

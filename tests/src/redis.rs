@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -11,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::{
+    port::Port,
     process::Process,
     wait::{self, PATIENCE},
 };
@@ -23,7 +23,7 @@ const DEFAULT_PASSWORD: &str = "the-one-of-the-test";
 pub struct Redis {
     process: Option<Process>,
     folder: TempDir,
-    port: u16,
+    port: Port,
     has_tls: bool,
 }
 
@@ -54,8 +54,9 @@ impl Redis {
 
     fn start_with(tls: Option<(&str, &str)>, keeps_users: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("coffer-redis").tempdir_in("/var/tmp")?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut server = Self { process: None, folder, port, has_tls: tls.is_some() };
+        let reserved = Port::reserve()?;
+        let port = reserved.number();
+        let mut server = Self { process: None, folder, port: reserved, has_tls: tls.is_some() };
         let path = |name: &str| server.file(name).display().to_string();
         let default = format!("user default on >{DEFAULT_PASSWORD} ~* &* +@all\n");
         let mut config = format!(
@@ -84,7 +85,7 @@ impl Redis {
     /// The port on loopback.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Everything that the server wrote to its log and to the file of its users.
@@ -112,7 +113,9 @@ impl Redis {
         client.args(["-e", "--no-auth-warning"]);
         match user {
             Some((user, password)) => {
-                client.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "--user", user]).env("REDISCLI_AUTH", password);
+                client
+                    .args(["-h", "127.0.0.1", "-p", &self.port.number().to_string(), "--user", user])
+                    .env("REDISCLI_AUTH", password);
                 if self.has_tls {
                     client.args(["--tls", "--insecure"]);
                 }

@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use crate::{leaks::Canaries, process::Process, programs::Programs, wait};
+use crate::{leaks::Canaries, port::Port, process::Process, programs::Programs, wait};
 
 /// A vault server with a folder of its own. Everything is removed when it is dropped; before that, all that it leaves (log,
 /// store, audit log, arguments, environment) is searched for the secrets that were noted in [`Server::canaries`].
@@ -29,7 +29,9 @@ pub struct Server {
     /// Run by a shell before the server, which takes the shell's place.
     prelude: Option<String>,
     process: Option<Process>,
-    address: Option<SocketAddr>,
+    /// Its own also while it is stopped.
+    port: Port,
+    was_started: bool,
     canaries: Arc<Canaries>,
 }
 
@@ -49,8 +51,7 @@ impl Server {
     /// As [`Server::new`].
     pub fn new_in(programs: &Programs, parent: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("coffer-server-").tempdir_in(parent)?;
-        Ok(Self::at(folder, programs.server(), Table::new())
-            .with("listen", "address", "127.0.0.1:0")
+        Ok(Self::at(folder, programs.server(), Table::new())?
             .with("tls", "names", vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
             .with("store", "kind", "sled")
             .with("seal", "kind", "shamir")
@@ -64,7 +65,7 @@ impl Server {
     /// # Errors
     /// Where there is no room for its folder, or this one was not started yet.
     pub fn twin(&self) -> Result<Self> {
-        let twin = Self::at(crate::memory::folder()?, self.program.clone(), self.settings.clone());
+        let twin = Self::at(crate::memory::folder()?, self.program.clone(), self.settings.clone())?;
         twin.canaries.add_all(&self.canaries);
         let tls = twin.file("tls");
         fs::DirBuilder::new().mode(0o700).create(&tls)?;
@@ -72,11 +73,13 @@ impl Server {
             let entry = entry?;
             fs::copy(entry.path(), tls.join(entry.file_name()))?;
         }
-        Ok(twin.with("listen", "address", "127.0.0.1:0"))
+        Ok(twin)
     }
 
     /// A server whose files are all in this folder.
-    fn at(folder: TempDir, program: PathBuf, settings: Table) -> Self {
+    fn at(folder: TempDir, program: PathBuf, settings: Table) -> Result<Self> {
+        let port = Port::reserve()?;
+        let address = port.address().to_string();
         let mut server = Self {
             folder,
             program,
@@ -84,7 +87,8 @@ impl Server {
             environment: Vec::new(),
             prelude: None,
             process: None,
-            address: None,
+            port,
+            was_started: false,
             canaries: Arc::default(),
         };
         for (section, key, file) in [
@@ -97,7 +101,7 @@ impl Server {
             let path = server.file(file);
             server = server.with(section, key, path.display().to_string());
         }
-        server
+        Ok(server.with("listen", "address", address))
     }
 
     /// Sets the variables of the environment, which is otherwise empty, for the next start.
@@ -175,16 +179,14 @@ impl Server {
                 bail!("the server ended with {status}");
             }
             if other(process.log()?.get(before..).unwrap_or_default()) {
-                return Ok(Some(None));
+                return Ok(Some(false));
             }
-            Ok(self.listens().map(Some))
+            Ok(self.listens().then_some(true))
         });
         let listening = waited.with_context(|| process.log().unwrap_or_default())?;
         self.process = Some(process);
-        if let Some(address) = listening {
-            self.address = Some(address);
-        }
-        Ok(listening.is_some())
+        self.was_started |= listening;
+        Ok(listening)
     }
 
     /// Starts a server that is expected not to stay: waits for its end and gives its log with the exit status.
@@ -199,9 +201,6 @@ impl Server {
 
     fn spawn(&mut self) -> Result<Process> {
         self.kill()?;
-        if let Some(address) = self.address {
-            self.set("listen", "address", address.to_string());
-        }
         for file in [self.socket(), self.file("address")] {
             if file.exists() {
                 fs::remove_file(file)?;
@@ -221,11 +220,10 @@ impl Server {
         Process::start(&mut command, &self.file("log"))
     }
 
-    fn listens(&self) -> Option<SocketAddr> {
-        let address = fs::read_to_string(self.file("address")).ok()?.trim().parse().ok()?;
-        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        UnixStream::connect(self.socket()).ok()?;
-        Some(address)
+    fn listens(&self) -> bool {
+        self.file("address").exists()
+            && TcpStream::connect_timeout(&self.port.address(), Duration::from_secs(1)).is_ok()
+            && UnixStream::connect(self.socket()).is_ok()
     }
 
     /// Ends the server by SIGKILL, wherever it is; does nothing where it does not run.
@@ -279,7 +277,8 @@ impl Server {
     /// # Errors
     /// Where the server was not started yet.
     pub fn address(&self) -> Result<SocketAddr> {
-        self.address.context("the server was not started")
+        ensure!(self.was_started, "the server was not started");
+        Ok(self.port.address())
     }
 
     /// The address for TLS, as clients take it.
