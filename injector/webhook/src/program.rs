@@ -25,6 +25,9 @@ use crate::{
     server::{Shown, Webhook, serve},
 };
 
+/// How long it still answers once Kubernetes ends the pod: until nodes know that they are to send nobody here any more.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
 /// Gives pods that ask for it the Coffer agent: an admission webhook of Kubernetes. Its certificates are its own: a CA and
 /// what it signs, in a Secret that all replicas share, renewed while it runs.
 #[derive(Debug, Parser)]
@@ -160,7 +163,7 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
     let end = CancellationToken::new();
     let stopped = async {
         tokio::select! {
-            _ = terminate.recv() => {}
+            _ = terminate.recv() => tokio::time::sleep(LINGER_TIME).await,
             _ = interrupt.recv() => {}
         }
         end.cancel();

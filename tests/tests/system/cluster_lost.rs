@@ -100,6 +100,11 @@ impl Followed {
         );
         self.cluster.apply(&pod)?;
         self.cluster.kubectl(["-n", "shop", "wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=120s"])?;
+        self.session(name).await
+    }
+
+    /// A session of a pod that is there.
+    async fn session(&self, name: &str) -> Result<Client> {
         let uid = self.cluster.kubectl(["-n", "shop", "get", "pod", name, "-o", "jsonpath={.metadata.uid}"])?;
         let bound = ["--bound-object-kind", "Pod", "--bound-object-name", name, "--bound-object-uid", &uid];
         let token = ["-n", "shop", "create", "token", "api", "--audience", "coffer"];
@@ -200,5 +205,20 @@ async fn an_api_server_that_was_gone_or_restored_from_a_backup_is_followed_again
     followed.delete("dies-later")?;
     println!("restored: the session ended {:?} after its pod", ends(&dies_later, "dies-later").await?);
     lives(&living, "living").await?;
+    a_node_takes_the_sessions_of_its_pods_along(&followed).await?;
+    lives(&living, "living").await?;
     followed.keeps_no_token()
+}
+
+/// A node that nobody runs: nobody but Kubernetes itself ends its pods.
+async fn a_node_takes_the_sessions_of_its_pods_along(followed: &Followed) -> Result<()> {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: stranded, namespace: shop}, spec: {serviceAccountName: api, nodeName: lost, \
+               containers: [{name: c, image: '127.0.0.1:5000/busybox:1'}]}}";
+    followed.cluster.apply("{apiVersion: v1, kind: Node, metadata: {name: lost}}")?;
+    followed.cluster.apply(pod)?;
+    let stranded = followed.session("stranded").await?;
+    lives(&stranded, "stranded").await?;
+    followed.cluster.kubectl(["delete", "node", "lost"])?;
+    println!("the session ended {:?} after its pod's node", ends(&stranded, "stranded").await?);
+    Ok(())
 }

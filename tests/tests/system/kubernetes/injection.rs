@@ -1,5 +1,7 @@
 //! `charts/coffer`, installed with Helm: pods that ask for it get the agent, and no pod that asks gets past without.
 
+mod renewals;
+
 use std::{
     path::{Path, PathBuf},
     process::Output,
@@ -92,7 +94,7 @@ pub(super) fn pods_are_injected(deployed: &Deployed) -> Result<()> {
     what_an_injected_pod_has_stays_its_own(deployed)?;
     doctor::the_doctor_names_what_is_broken(deployed)?;
     without_the_webhook_pods_that_ask_are_not_made(deployed)?;
-    certificates_are_renewed_and_no_pod_is_refused(deployed)?;
+    renewals::nothing_that_comes_and_goes_refuses_a_pod(deployed)?;
     deployed.delete("shop", "asks")?;
     deployed.cluster.helm(["uninstall", "coffer", "--wait"]).map(drop)
 }
@@ -261,21 +263,4 @@ fn without_the_webhook_pods_that_ask_are_not_made(deployed: &Deployed) -> Result
     wait::until(POD_PATIENCE, "pods to be injected again", || {
         Ok(deployed.tried(&pod("early", &ASKING), &["--dry-run=server"])?.status.success().then_some(()))
     })
-}
-
-/// Pods are asked about without a pause while several certificates come and go.
-fn certificates_are_renewed_and_no_pod_is_refused(deployed: &Deployed) -> Result<()> {
-    let shown =
-        || deployed.cluster.kubectl(["-n", "coffer", "get", "secret", "coffer-injector-tls", "-o", "jsonpath={.data.tls\\.crt}"]);
-    let (mut certificates, mut pods) = (vec![shown()?], 0_u32);
-    while certificates.len() < 3 {
-        deployed.creates(&pod("tried", &ASKING), &["--dry-run=server"])?;
-        pods += 1;
-        let now = shown()?;
-        if !certificates.contains(&now) {
-            certificates.push(now);
-        }
-    }
-    println!("{pods} pods were asked about under {} certificates", certificates.len());
-    Ok(())
 }

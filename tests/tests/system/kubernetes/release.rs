@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,6 +30,8 @@ use super::{
 const NUMBER: u8 = 8;
 /// Helm waits as long as this: an empty cluster has everything to pull.
 const TIMEOUT: &str = "120s";
+/// How long the vault is gone, in a long run.
+const GONE_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// A cluster with a vault by the chart, and its operators.
 struct Installed {
@@ -176,9 +179,53 @@ fn helm_installs_a_vault_that_is_ready_and_keeps_what_it_has() -> Result<()> {
     installed.change_arrives("first", &last)?;
     ensure!(installed.injected("second")? == last, "the second pod reads something else");
 
+    applications_keep_their_files_while_the_vault_is_gone(&installed, &canaries)?;
     whoever_is_in_the_pod_lets_somebody_in(&installed)?;
     shares_take_the_place_of_the_key(&installed)?;
-    installed.change_arrives("second", &canaries.fresh("a secret's value")?)
+    installed.change_arrives("second", &canaries.fresh("a secret's value")?)?;
+    no_secret_is_left(cluster, &canaries)
+}
+
+/// The injector is made anew meanwhile, and so is the account of the pods: which is another one, of the same name.
+fn applications_keep_their_files_while_the_vault_is_gone(installed: &Installed, canaries: &Canaries) -> Result<()> {
+    let cluster = &installed.cluster;
+    let scale = |replicas: &str| {
+        cluster.kubectl(["-n", "coffer", "scale", "statefulset", "coffer", &format!("--replicas={replicas}")]).map(drop)
+    };
+    let before = installed.read("second")?;
+    scale("0")?;
+    cluster.kubectl(["-n", "coffer", "wait", "--for=delete", "pod/coffer-0", "--timeout=60s"])?;
+    let gone = Instant::now();
+    cluster.kubectl(["-n", "coffer", "rollout", "restart", "deployment", "coffer-injector"])?;
+    cluster.kubectl(["-n", "coffer", "rollout", "status", "deployment", "coffer-injector", "--timeout=120s"])?;
+    while crate::long() && gone.elapsed() < GONE_FOR {
+        ensure!(installed.read("second")? == before, "the file is another after {:?}", gone.elapsed());
+    }
+    scale("1")?;
+    cluster.kubectl(["-n", "coffer", "rollout", "status", "statefulset", "coffer", "--timeout=120s"])?;
+    installed.log_in()?;
+    installed.change_arrives("second", &canaries.fresh("a secret's value")?)?;
+
+    let last = installed.read("second")?;
+    cluster.kubectl(["-n", "shop", "delete", "serviceaccount", "api"])?;
+    cluster.kubectl(["-n", "shop", "create", "serviceaccount", "api"])?;
+    ensure!(installed.injected("third")? == last, "a pod of the new account reads something else");
+    installed.change_arrives("third", &canaries.fresh("a secret's value")?)?;
+    // The account of before is gone, and with it what the pods of before had of the vault; not what they have in their files.
+    ensure!([&last, &installed.read("third")?].contains(&&installed.read("second")?), "the file is gone with the account");
+    cluster.kubectl(["-n", "shop", "delete", "pod", "second", "--grace-period=0", "--force"])?;
+    installed.injected("second").map(drop)
+}
+
+/// Not in any object, nor in the API server's log, etcd, images, volumes, logs of pods, arguments and environment of processes.
+fn no_secret_is_left(cluster: &Cluster, canaries: &Canaries) -> Result<()> {
+    cluster.note_tokens(canaries)?;
+    let mut search = canaries.search()?;
+    let tokens = cluster.search(&mut search, canaries)?;
+    ensure!(tokens.issued >= 3, "the API server's log has {tokens:?}");
+    let bytes = search.end()?;
+    println!("searched {} MB for {} secrets; {tokens:?}", bytes / 1_000_000, canaries.count());
+    Ok(())
 }
 
 /// With the token of its pod, and no other account's; a second time it is refused.
