@@ -184,6 +184,8 @@ async fn an_api_server_that_was_gone_or_restored_from_a_backup_is_followed_again
     followed.delete("dies")?;
     println!("gone and back: the session ended {:?} after its pod", ends(&dies, "dies").await?);
     lives(&living, "living").await?;
+    a_node_takes_the_sessions_of_its_pods_along(&followed).await?;
+    lives(&living, "living").await?;
 
     // The backup has no pod that comes now, and has one that goes.
     followed.with_data(&["-a", "etcd", "etcd-backup"])?;
@@ -205,12 +207,11 @@ async fn an_api_server_that_was_gone_or_restored_from_a_backup_is_followed_again
     followed.delete("dies-later")?;
     println!("restored: the session ended {:?} after its pod", ends(&dies_later, "dies-later").await?);
     lives(&living, "living").await?;
-    a_node_takes_the_sessions_of_its_pods_along(&followed).await?;
-    lives(&living, "living").await?;
     followed.keeps_no_token()
 }
 
-/// A node that nobody runs: nobody but Kubernetes itself ends its pods.
+/// A node that nobody runs: nobody but Kubernetes itself ends its pods. Not after a restored backup: the controllers
+/// miss what happens until the cluster's version is past the one that they knew.
 async fn a_node_takes_the_sessions_of_its_pods_along(followed: &Followed) -> Result<()> {
     let pod = "{apiVersion: v1, kind: Pod, metadata: {name: stranded, namespace: shop}, spec: {serviceAccountName: api, nodeName: lost, \
                containers: [{name: c, image: '127.0.0.1:5000/busybox:1'}]}}";
