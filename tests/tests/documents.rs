@@ -57,7 +57,7 @@ struct Limit {
 }
 
 /// Where the limits are that docs/limits.md has under "Inside", and those that callers meet.
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 16] = [
     "vault-server/src",
     "vault-server/api",
     "vault-server/vault",
@@ -69,6 +69,8 @@ const FOLDERS: [&str; 14] = [
     "vault-server/kubernetes",
     "vault-server/crypto",
     "client",
+    "checks",
+    "checks/images",
     "injector/agent",
     "injector/webhook",
     "cli",

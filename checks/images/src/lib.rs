@@ -1,0 +1,31 @@
+//! Checks of container images, without a container engine: OCI layouts and archives of both formats.
+//!
+//! Facts are gathered in one pass over each layer, as a stream: nothing is unpacked onto a disk, and memory is bounded whatever a layer
+//! has in it. The checks judge those facts.
+
+mod checks;
+mod content;
+mod digest;
+mod entries;
+mod facts;
+mod files;
+mod gather;
+#[cfg(test)]
+mod kit;
+mod secrets;
+mod source;
+mod texts;
+mod unpack;
+mod view;
+
+pub use checks::{ImageCheck, catalogue, judge};
+pub use content::{NESTED_BYTES_MAX, NESTING_MAX, ZIP_BYTES_MAX};
+pub use digest::Digest;
+pub use facts::{Facts, Kind, LayerFacts, Outcome, Place, Remark, Secret};
+pub use files::KNOWN_FILE_BYTES_MAX;
+pub use gather::{BOMB_BYTES_MIN, FILES_MAX, LAYER_BYTES_MAX, Progress, RATIO_MAX, SECRETS_MAX, gather};
+pub use secrets::{Certainty, FILE_SECRETS_MAX, Found, Rule, Scanner, rules};
+pub use source::{
+    Choice, Config, DOCUMENT_BYTES_MAX, Healthcheck, History, Image, LAYERS_MAX, LayerSource, OpenError, RootFs, Run,
+};
+pub use view::REMARKABLE_FILES_MAX;
