@@ -57,7 +57,7 @@ struct Limit {
 }
 
 /// Where the limits are that docs/limits.md has under "Inside", and those that callers meet.
-const FOLDERS: [&str; 16] = [
+const FOLDERS: [&str; 17] = [
     "vault-server/src",
     "vault-server/api",
     "vault-server/vault",
@@ -71,6 +71,7 @@ const FOLDERS: [&str; 16] = [
     "client",
     "checks",
     "checks/images",
+    "registry",
     "injector/agent",
     "injector/webhook",
     "cli",
