@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Rule, digest::Digest, source::Config};
+use coffer_registry::Digest;
+
+use crate::{Rule, source::Config};
 
 /// Everything that the checks look at.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, path::Path};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Choice, Digest, Facts, Image, OpenError, gather};
+use crate::{Choice, Digest, Facts, Image, OpenError, digest::blob, gather};
 
 /// A layer's archive.
 pub(crate) struct Layer(tar::Builder<Vec<u8>>);
@@ -112,6 +112,6 @@ pub(crate) fn facts(layers: Vec<Layer>) -> Facts {
 
 pub(crate) fn put(folder: &Path, bytes: &[u8]) -> Digest {
     let digest = Digest::of(bytes);
-    fs::write(folder.join(digest.blob()), bytes).unwrap();
+    fs::write(folder.join(blob(&digest)), bytes).unwrap();
     digest
 }

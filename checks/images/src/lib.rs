@@ -19,8 +19,8 @@ mod unpack;
 mod view;
 
 pub use checks::{ImageCheck, catalogue, judge};
+pub use coffer_registry::Digest;
 pub use content::{NESTED_BYTES_MAX, NESTING_MAX, ZIP_BYTES_MAX};
-pub use digest::Digest;
 pub use facts::{Facts, Kind, LayerFacts, Outcome, Place, Remark, Secret};
 pub use files::KNOWN_FILE_BYTES_MAX;
 pub use gather::{BOMB_BYTES_MIN, FILES_MAX, LAYER_BYTES_MAX, Progress, RATIO_MAX, SECRETS_MAX, gather};

@@ -1,19 +1,22 @@
-//! Where an image comes from: a folder or an archive, of OCI's format or Docker's.
+//! Where an image comes from: a registry, a folder or an archive, of OCI's format or Docker's.
 
 use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::Arc,
 };
 
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::runtime::Handle;
 
 mod archive;
 mod choose;
 mod folder;
+mod remote;
 
-use crate::digest::Digest;
+use coffer_registry::{Client, Digest, Reference};
 
 /// Bytes of an index, a manifest or a configuration, at most.
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
@@ -26,6 +29,9 @@ pub enum OpenError {
     /// It cannot be read.
     #[error("{0} cannot be read: {1}")]
     Read(String, #[source] io::Error),
+    /// The registry does not give it.
+    #[error(transparent)]
+    Registry(coffer_registry::Error),
     /// It is no image.
     #[error("{0}")]
     NotAnImage(String),
@@ -158,6 +164,17 @@ pub struct History {
 }
 
 impl Image {
+    /// Opens an image in a registry. It must be called on a thread that may wait, and `runtime` goes on elsewhere.
+    ///
+    /// # Errors
+    /// Where the registry does not give it, or it is broken.
+    pub fn pull(client: Arc<Client>, reference: &Reference, runtime: &Handle, choice: &Choice) -> Result<Self, OpenError> {
+        let name = reference.to_string();
+        let digest = runtime.block_on(client.resolve(reference)).map_err(OpenError::Registry)?;
+        let blobs = remote::Remote::new(client, reference.pinned(digest), runtime.clone());
+        choose::by_digest(&name, Box::new(blobs), digest, choice)
+    }
+
     /// Opens the image in a folder (an OCI layout) or in a file (an archive of OCI's format or Docker's, not compressed).
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     Digest, Remark,
+    digest::blob,
     entries::{EXTENDED_BYTES_MAX, PATH_BYTES_MAX},
     kit::{Layer, Layout, Stored, facts, gzip, zstd},
 };
@@ -138,7 +139,7 @@ fn layers_that_are_not_what_they_are_named_are_told() {
     assert!(matches!(outcome(stored(gzip(&plain), b"another")), Outcome::WrongDigest(_)));
     let layout = Layout::new(json!({}), vec![stored(gzip(&plain), &plain)]);
     let other = gzip(&Layer::new().file("b", b"b").bytes());
-    std::fs::write(layout.folder.path().join(Digest::of(&gzip(&plain)).blob()), &other).unwrap();
+    std::fs::write(layout.folder.path().join(blob(&Digest::of(&gzip(&plain)))), &other).unwrap();
     assert!(matches!(layout.facts().layers[0].outcome, Outcome::WrongDigest(_)));
 }
 
@@ -152,7 +153,7 @@ fn layers_that_cannot_be_read_are_told() {
         Stored { media_type: "application/vnd.oci.image.layer.v1.tar+gzip+encrypted", ..stored(gzip(&plain), &plain) };
     assert_eq!(outcome(encrypted), Outcome::Unread("it is encrypted".into()));
     let layout = Layout::new(json!({}), vec![stored(plain.clone(), &plain)]);
-    std::fs::remove_file(layout.folder.path().join(Digest::of(&plain).blob())).unwrap();
+    std::fs::remove_file(layout.folder.path().join(blob(&Digest::of(&plain)))).unwrap();
     assert!(matches!(layout.facts().layers[0].outcome, Outcome::Unread(_)));
 }
 

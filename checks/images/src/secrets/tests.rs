@@ -105,7 +105,7 @@ fn made(rule: &Rule, seed: u64) -> Option<String> {
     let text: String = (0..min).map(|_| draw()).collect();
     Some(match rule.id {
         "github-token" | "npm-token" => github_token(rule.keywords[0], text.get(..30)?),
-        "sourcegraph-token" => format!("sgp_local_{}", Digest::of(text.as_bytes()).as_str().rsplit(':').next()?.get(..40)?),
+        "sourcegraph-token" => format!("sgp_local_{}", Digest::of(text.as_bytes()).to_string().rsplit(':').next()?.get(..40)?),
         "anthropic-key" => format!("{}{text}AA", rule.keywords[0]),
         "launchdarkly-key" => "sdk-1f0c7d5e-9a3b-4c2d-8e6f-5a4b3c2d1e0f".to_owned(),
         _ => format!("{}{text}", rule.keywords[0]),

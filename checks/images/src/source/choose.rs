@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, io::Read as _};
 
+use coffer_registry::Digest;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Blobs, Choice, Config, DOCUMENT_BYTES_MAX, Image, LAYERS_MAX, LayerSource, OpenError};
-use crate::digest::Digest;
+use crate::digest::blob;
 
 /// Indexes within indexes, at most.
 pub(super) const DEPTH_MAX: usize = 4;
@@ -96,7 +97,7 @@ impl Reader<'_> {
 
     /// A document that its digest names.
     fn document<T: DeserializeOwned>(&mut self, digest: &Digest) -> Result<T, OpenError> {
-        let name = digest.blob();
+        let name = blob(digest);
         let bytes = self.bytes(&name)?;
         if Digest::of(&bytes) != *digest {
             return Err(self.broken(format!("{name} has another digest than its name")));
@@ -116,7 +117,7 @@ pub(super) fn oci(name: &str, blobs: Box<dyn Blobs>, choice: &Choice) -> Result<
     let named = |descriptor: &&Descriptor| {
         let wanted = choice.name.as_deref();
         wanted.is_none_or(|wanted| {
-            descriptor.annotations.get(TAG).is_some_and(|tag| tag == wanted) || descriptor.digest.as_str() == wanted
+            descriptor.annotations.get(TAG).is_some_and(|tag| tag == wanted) || descriptor.digest.to_string() == wanted
         })
     };
     let candidates: Vec<Descriptor> = index.manifests.iter().filter(named).cloned().collect();
@@ -124,9 +125,9 @@ pub(super) fn oci(name: &str, blobs: Box<dyn Blobs>, choice: &Choice) -> Result<
         index
             .manifests
             .iter()
-            .map(|descriptor| descriptor.annotations.get(TAG).map_or(descriptor.digest.as_str(), String::as_str))
+            .map(|descriptor| descriptor.annotations.get(TAG).cloned().unwrap_or_else(|| descriptor.digest.to_string()))
     };
-    let mut chosen = match (candidates.as_slice(), &choice.name) {
+    let chosen = match (candidates.as_slice(), &choice.name) {
         ([one], _) => one.clone(),
         ([], Some(wanted)) => {
             let tags: Vec<_> = tags().collect();
@@ -136,26 +137,35 @@ pub(super) fn oci(name: &str, blobs: Box<dyn Blobs>, choice: &Choice) -> Result<
         (several, _) if several.iter().all(|descriptor| descriptor.platform.is_some()) => of_platform(name, several, choice)?,
         _ => return Err(OpenError::Several(name.to_owned(), tags().collect::<Vec<_>>().join(", "))),
     };
+    followed(reader, chosen.digest, choice)
+}
+
+/// The image that a manifest's or an index' digest leads to.
+pub(super) fn by_digest(name: &str, blobs: Box<dyn Blobs>, digest: Digest, choice: &Choice) -> Result<Image, OpenError> {
+    followed(Reader { name, blobs }, digest, choice)
+}
+
+fn followed(mut reader: Reader<'_>, mut digest: Digest, choice: &Choice) -> Result<Image, OpenError> {
     let mut index = None;
     for _ in 0..DEPTH_MAX {
-        let document: Document = reader.document(&chosen.digest)?;
+        let document: Document = reader.document(&digest)?;
         if let Some(manifests) = document.manifests {
-            index.get_or_insert_with(|| chosen.digest.clone());
-            chosen = of_platform(name, &manifests, choice)?;
+            index.get_or_insert(digest);
+            digest = of_platform(reader.name, &manifests, choice)?.digest;
             continue;
         }
         let config = document.config.ok_or_else(|| reader.broken("its manifest names no configuration"))?;
         let parsed: Config = reader.document(&config.digest)?;
         check_count(&reader, document.layers.len())?;
         let layers = document.layers.into_iter().enumerate().map(|(number, layer)| LayerSource {
-            name: layer.digest.blob(),
+            name: blob(&layer.digest),
             diff_id: parsed.rootfs.diff_ids.get(number).cloned(),
             digest: Some(layer.digest),
             media_type: layer.media_type,
         });
         return Ok(Image {
             index,
-            manifest: Some(chosen.digest),
+            manifest: Some(digest),
             config_digest: config.digest,
             layers: layers.collect(),
             config: parsed,

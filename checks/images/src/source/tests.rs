@@ -3,7 +3,10 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{archive::ARCHIVE_FILES_MAX, choose::DEPTH_MAX, *};
-use crate::kit::{Layer, Layout, put};
+use crate::{
+    digest::blob,
+    kit::{Layer, Layout, put},
+};
 
 /// A layout whose index has these manifests, made from that of one image.
 fn layout(manifests: impl Fn(&Layout, &Value) -> Value) -> Layout {
@@ -114,7 +117,7 @@ fn a_document_past_the_limit_is_refused() {
 fn what_a_digest_names_must_be_it() {
     let layout = layout(|_, one| json!([one]));
     let image = opened(&layout, &Choice::default()).unwrap();
-    let path = layout.folder.path().join(image.config_digest.blob());
+    let path = layout.folder.path().join(blob(&image.config_digest));
     fs::write(path, "{}").unwrap();
     assert!(opened(&layout, &Choice::default()).err().unwrap().contains("another digest than its name"));
 }
@@ -123,7 +126,7 @@ fn what_a_digest_names_must_be_it() {
 fn a_layout_cannot_have_files_of_this_machine_read() {
     let layout = layout(|_, one| json!([one]));
     let image = opened(&layout, &Choice::default()).unwrap();
-    let path = layout.folder.path().join(image.config_digest.blob());
+    let path = layout.folder.path().join(blob(&image.config_digest));
     fs::rename(&path, layout.folder.path().join("elsewhere")).unwrap();
     std::os::unix::fs::symlink(layout.folder.path().join("elsewhere"), &path).unwrap();
     assert!(opened(&layout, &Choice::default()).err().unwrap().contains("no file of the layout's own"));

@@ -1,0 +1,68 @@
+//! An image in a registry, layer by layer.
+
+use std::{
+    collections::HashMap,
+    io::{self, Cursor, Read},
+    sync::Arc,
+};
+
+use coffer_registry::{Client, Digest, Reference};
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio_util::io::SyncIoBridge;
+
+use super::Blobs;
+use crate::digest::blob;
+
+/// What a manifest says of the blobs that it names.
+#[derive(Deserialize)]
+struct Manifest {
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: Digest,
+    size: u64,
+}
+
+pub(super) struct Remote {
+    client: Arc<Client>,
+    image: Reference,
+    runtime: Handle,
+    /// What manifests named so far: everything else is a manifest.
+    blobs: HashMap<String, Descriptor>,
+}
+
+impl Remote {
+    pub(super) fn new(client: Arc<Client>, image: Reference, runtime: Handle) -> Self {
+        Self { client, image, runtime, blobs: HashMap::new() }
+    }
+
+    fn manifest(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        let digest = name.strip_prefix("blobs/").map(|name| name.replacen('/', ":", 1)).unwrap_or_default();
+        let digest = digest.parse().map_err(io::Error::other)?;
+        let manifest = self.runtime.block_on(self.client.manifest(&self.image.pinned(digest))).map_err(io::Error::other)?;
+        if let Ok(Manifest { config, layers }) = serde_json::from_slice(&manifest.bytes) {
+            let named = config.into_iter().chain(layers).map(|descriptor| (blob(&descriptor.digest), descriptor));
+            self.blobs.extend(named);
+        }
+        Ok(manifest.bytes)
+    }
+}
+
+impl Blobs for Remote {
+    fn open(&mut self, name: &str) -> io::Result<Box<dyn Read + Send + '_>> {
+        let Some(Descriptor { digest, size }) = self.blobs.get(name) else {
+            return Ok(Box::new(Cursor::new(self.manifest(name)?)));
+        };
+        let blob = self.runtime.block_on(self.client.blob(&self.image, digest, *size)).map_err(io::Error::other)?;
+        Ok(Box::new(SyncIoBridge::new_with_handle(blob, self.runtime.clone())))
+    }
+
+    fn size(&mut self, name: &str) -> io::Result<u64> {
+        self.blobs.get(name).map(|blob| blob.size).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no manifest names it"))
+    }
+}
