@@ -43,13 +43,12 @@ compile() {
     for name in $(compgen -e); do
       case $name in
         RUSTFLAGS | CARGO_BUILD_RUSTFLAGS | CARGO_TARGET_X86_64_* | CARGO_PROFILE_* | *CFLAGS* | CC | CC_* | TARGET_CC | REALGCC) unset "$name" ;;
-        # No program has a date in it, and ring would be built for each.
-        SOURCE_DATE_EPOCH) unset "$name" ;;
         # What cargo tells a test of its own package would have it build ring, and all above, once more.
         CARGO_PKG_* | CARGO_MANIFEST_* | CARGO_BIN_* | CARGO_CRATE_NAME | CARGO_PRIMARY_PACKAGE) unset "$name" ;;
       esac
     done
-    export CARGO_ENCODED_RUSTFLAGS CARGO_INCREMENTAL=0
+    # mimalloc has the time of its compilation in it, which is none that tells anything: not the commit's, for what was built before stays.
+    export CARGO_ENCODED_RUSTFLAGS CARGO_INCREMENTAL=0 SOURCE_DATE_EPOCH=0
     CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${of_rust[*]/#/--remap-path-prefix=}")$'\x1f'-Clink-arg=-Wl,--build-id=none
     export "CFLAGS_${triple//-/_}=${of_c[*]/#/-ffile-prefix-map=}"
     cargo build --locked --target-dir "$target" --target "$triple" --profile "$(profile "$1")" "${selected[@]}" >&2

@@ -147,7 +147,7 @@ async fn send<S>(origin: &Origin, stream: S, request: Request<Empty<Bytes>>) -> 
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let broken = |error: hyper::Error| match error.is_parse() || error.is_parse_too_large() {
+    let broken = |error: hyper::Error| match error.is_parse() {
         true => Error::wrong(&origin.authority, "its answer is no HTTP that can be read"),
         false => Error::unreachable(&origin.authority, error),
     };
