@@ -239,6 +239,7 @@ pub(crate) enum Command {
     Audit(commands::audit::Audit),
     #[command(subcommand)]
     Store(commands::store::Store),
+    Scan(commands::scan::Scan),
     #[command(subcommand)]
     Identity(commands::identity::IdentityCommand),
     #[command(subcommand)]

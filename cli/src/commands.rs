@@ -19,6 +19,7 @@ pub(crate) mod operator;
 pub(crate) mod pki;
 pub(crate) mod policy;
 pub(crate) mod run;
+pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod shell;
 pub(crate) mod status;

@@ -1,6 +1,6 @@
 //! The topics of `coffer help`, and the reference as Markdown: docs/cli.md.
 
-use crate::{args, exit::Exit, vault_words};
+use crate::{args, commands::scan, exit::Exit, vault_words};
 
 /// A topic of `coffer help`.
 pub struct Topic {
@@ -100,6 +100,55 @@ pub fn markdown() -> String {
     text
 }
 
+/// Every check as Markdown: docs/checks.md.
+#[must_use]
+pub fn checks() -> String {
+    let checks = scan::sorted();
+    let mut text = String::from(
+        "# Checks\n\nWritten by `coffer man --checks > docs/checks.md`; a test compares. What checks are for, and how they are used, is in \
+         [Scanning](scanning.md).\n\n| check | severity | tier | what holds | benchmarks |\n|---|---|---|---|---|\n",
+    );
+    for check in &checks {
+        let benchmarks = benchmarks(check.benchmarks);
+        text.push_str(&format!(
+            "| [{0}](#{1}) | {2} | {3} | {4} | {benchmarks} |\n",
+            check.id,
+            anchor(check.id),
+            check.severity,
+            check.tier,
+            check.title
+        ));
+    }
+    for check in checks {
+        text.push_str(&format!(
+            "\n## {}\n\n**{}**\n\n{}\n\nWhat to do: {}\n",
+            check.id,
+            check.title,
+            check.why,
+            check.remedy.replace('*', "\\*")
+        ));
+    }
+    text
+}
+
+fn anchor(id: &str) -> String {
+    id.to_lowercase()
+}
+
+/// The items of benchmarks, each benchmark once: `CIS-Docker-1.6.0 3.1, 3.2`.
+fn benchmarks(items: &[&str]) -> String {
+    let mut last = "";
+    let mut text = String::new();
+    for item in items {
+        let (name, number) = item.rsplit_once(' ').unwrap_or((item, ""));
+        let separator = if text.is_empty() { "" } else { ", " };
+        text.push_str(separator);
+        text.push_str(if name == last { number } else { item });
+        last = name;
+    }
+    text
+}
+
 fn section(command: &mut clap::Command, path: &str, text: &mut String) {
     let shown = command.clone().mut_args(|argument| {
         let help = argument.get_id() == "help";
@@ -139,6 +188,25 @@ mod tests {
             command.get_subcommands().for_each(check);
         }
         check(&args::command());
+    }
+
+    #[test]
+    fn the_checks_in_docs_are_this_version_s() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/checks.md");
+        let written = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(written == checks(), "docs/checks.md is old: cargo run -p coffer-cli -- man --checks > docs/checks.md");
+    }
+
+    #[test]
+    fn every_check_has_an_id_of_its_own_and_says_all() {
+        let checks = scan::sorted();
+        for pair in checks.windows(2) {
+            assert_ne!(pair[0].id, pair[1].id);
+        }
+        for check in checks {
+            assert!(check.title.len() > 10 && check.why.ends_with('.') && check.remedy.len() > 5, "{}", check.id);
+            assert!(!check.title.ends_with('.') && !check.title.contains('|'), "{}", check.id);
+        }
     }
 
     #[test]

@@ -254,3 +254,61 @@ fn a_long_table_is_paged_on_a_terminal_and_nowhere_else() {
         assert!(text.contains("c29") && !text.contains("paged:"), "{none}: {text}");
     }
 }
+
+/// A host's root with one setting that fails, of which all else is unknown.
+fn host() -> tempfile::TempDir {
+    let host = tempfile::tempdir().unwrap();
+    fs::create_dir_all(host.path().join("proc/sys/kernel")).unwrap();
+    fs::create_dir_all(host.path().join("proc/1")).unwrap();
+    fs::write(host.path().join("proc/sys/kernel/randomize_va_space"), "0\n").unwrap();
+    host
+}
+
+#[test]
+fn a_scan_ends_by_the_worst_failure_that_nobody_answers_for() {
+    let (home, host) = (home(), host());
+    let root = host.path().to_str().unwrap();
+    let scan = |more: &[&str]| run(home.path(), &[&["scan", "host", "--root", root], more].concat());
+    let (code, table, error) = scan(&[]);
+    assert!(code == Some(7) && table.contains("HST-16  high      FAIL") && table.contains("next: sysctl"), "{table}{error}");
+    assert!(table.contains("1 failed, "), "{table}");
+    for (least, expected) in [("low", 7), ("high", 7), ("critical", 0), ("none", 0), ("worst", 2)] {
+        assert_eq!(scan(&["--fail-on", least]).0, Some(expected), "{least}");
+    }
+    let file = home.path().join("exceptions.yaml");
+    let exceptions = |until: &str| {
+        fs::write(&file, format!("exceptions:\n- {{check: HST-16, reason: old, owner: ops, until: {until}}}\n")).unwrap();
+        scan(&["--exceptions", file.to_str().unwrap()])
+    };
+    let (code, table, _) = exceptions("2999-12-31");
+    assert!(
+        code == Some(0) && table.contains("excepted: old (ops, until 2999-12-31)") && table.contains("1 excepted"),
+        "{table}"
+    );
+    let (code, _, note) = exceptions("2020-01-01");
+    assert!(code == Some(7) && note.contains("HST-16 ended on 2020-01-01: ops answers for it"), "{note}");
+    assert_eq!(exceptions("soon").0, Some(2));
+    for (length, expected) in [(1 << 20, 7), ((1 << 20) + 1, 2)] {
+        fs::write(&file, format!("{:x<length$}", "exceptions: []\n#")).unwrap();
+        assert_eq!(scan(&["--exceptions", file.to_str().unwrap()]).0, Some(expected), "{length}");
+    }
+}
+
+#[test]
+fn a_scan_is_told_to_scripts_too() {
+    let (home, host) = (home(), host());
+    let root = host.path().to_str().unwrap();
+    let (code, json, _) = run(home.path(), &["scan", "host", "--root", root, "-o", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["failed"], &json["worst"]), (Some(7), &1.into(), &"high".into()));
+    assert!(json["findings"].as_array().unwrap().iter().all(|finding| finding["status"] != "pass"));
+    let (code, sarif, _) = run(home.path(), &["scan", "host", "--root", root, "--sarif", "-"]);
+    let sarif: Value = serde_json::from_str(&sarif).unwrap();
+    assert_eq!((code, &sarif["runs"][0]["results"][0]["ruleId"]), (Some(7), &"HST-16".into()));
+    for (arguments, expected) in
+        [(&["scan"][..], 2), (&["scan", "--list"], 0), (&["scan", "--explain", "hst-16"], 0), (&["scan", "--explain", "X-1"], 2)]
+    {
+        assert_eq!(run(home.path(), arguments).0, Some(expected), "{arguments:?}");
+    }
+    assert_eq!(run(home.path(), &["scan", "host", "--root", "/nonexistent"]).0, Some(2));
+}

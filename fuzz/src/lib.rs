@@ -5,6 +5,7 @@
 
 mod agent;
 mod envelope;
+mod host;
 pub mod mutate;
 mod path;
 mod policy;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "snapshot", check: snapshot::check, words: &[], bytes_max: 64 << 10, changes: 10_000 },
     Target { name: "agent-config", check: agent::config, words: agent::CONFIG_WORDS, bytes_max: 8_192, changes: 20_000 },
     Target { name: "template", check: agent::template, words: agent::TEMPLATE_WORDS, bytes_max: 4_096, changes: 10_000 },
+    Target { name: "host", check: host::check, words: host::WORDS, bytes_max: 4_096, changes: 1_000 },
 ];
 
 /// The target of this name.

@@ -89,6 +89,7 @@ targets! {
     snapshots_are_restored_whole_or_leave_nothing = "snapshot";
     configurations_of_the_agent_are_sound_or_refused = "agent-config";
     templates_are_bounded_and_tell_no_value = "template";
+    files_of_a_host_become_bounded_facts = "host";
 }
 
 /// What is refused at once tries little: most seeds are good ones.

@@ -63,12 +63,19 @@ pub(crate) struct Man {
     /// Print the whole reference as Markdown instead
     #[arg(long, conflicts_with = "folder")]
     markdown: bool,
+    /// Print all checks of `coffer scan` as Markdown instead
+    #[arg(long, conflicts_with_all = ["folder", "markdown"])]
+    checks: bool,
 }
 
 impl Man {
     pub(crate) fn run(self, app: &App) -> Result<Exit> {
         if self.markdown {
             app.out.text(&reference::markdown())?;
+            return Ok(Exit::Done);
+        }
+        if self.checks {
+            app.out.text(&reference::checks())?;
             return Ok(Exit::Done);
         }
         let Some(folder) = self.folder else {
