@@ -6,6 +6,7 @@ mod doctor;
 mod injection;
 mod pki;
 mod release;
+mod scan;
 
 use std::{
     cell::RefCell,
