@@ -169,16 +169,21 @@ pub(crate) struct Environment {
     pub(crate) pager: Option<String>,
     /// The user's folder of what lives as long as a login; in memory on every usual system.
     pub(crate) runtime: Option<PathBuf>,
+    /// Docker's configuration, where registries' passwords are.
+    pub(crate) docker_config: Option<PathBuf>,
 }
 
 /// Reads the environment.
 #[must_use]
 pub(crate) fn environment() -> Environment {
     let named = |name| variable(name).filter(|value| !value.trim().is_empty());
+    let xdg = Xdg::new().ok();
+    let docker = named("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(xdg.as_ref()?.home_dir().join(".docker")));
     Environment {
         editor: named("VISUAL").or_else(|| named("EDITOR")),
         pager: variable("PAGER"),
-        runtime: Xdg::new().ok().as_ref().and_then(BaseStrategy::runtime_dir),
+        runtime: xdg.as_ref().and_then(BaseStrategy::runtime_dir),
+        docker_config: docker.map(|folder| folder.join("config.json")),
     }
 }
 

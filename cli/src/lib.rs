@@ -134,7 +134,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Session(command) => command.run(&app).await,
         Command::Audit(command) => command.run(&app).await,
         Command::Store(command) => command.run(&app),
-        Command::Scan(command) => command.run(&app),
+        Command::Scan(command) => command.run(&app).await,
         Command::Identity(command) => command.run(&app),
         Command::Context(command) => command.run(&app),
         Command::Dev(command) => command.run(&app).await,

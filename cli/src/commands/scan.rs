@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod host;
+pub(crate) mod image;
 pub(crate) mod report;
 mod sarif;
 
@@ -24,6 +25,7 @@ mod sarif;
 #[command(after_help = "\
 Examples:
   coffer scan host
+  coffer scan image registry.example.com/team/app:1.4
   coffer scan host --sarif host.sarif --fail-on critical
   coffer scan --explain HST-01
   coffer scan --list")]
@@ -41,12 +43,14 @@ pub(crate) struct Scan {
 #[derive(Subcommand)]
 enum What {
     Host(host::Host),
+    Image(image::Image),
 }
 
 impl Scan {
-    pub(crate) fn run(self, app: &App) -> Result<Exit> {
+    pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         match (self.what, self.explain) {
             (Some(What::Host(command)), _) => command.run(app),
+            (Some(What::Image(command)), _) => command.run(app).await,
             (None, Some(id)) => explain(app, &id),
             (None, None) if self.list => list(app),
             (None, None) => Err(Failure::usage("say what to look at").next("coffer scan --help")),
@@ -56,7 +60,7 @@ impl Scan {
 
 /// Every check that there is.
 pub(crate) fn catalogue() -> impl Iterator<Item = &'static Check> {
-    coffer_checks::host::checks()
+    coffer_checks::host::checks().chain(coffer_images::catalogue())
 }
 
 /// Every check, in the order of the ids.

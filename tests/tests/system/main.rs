@@ -32,6 +32,7 @@ mod peers;
 mod pki;
 mod power;
 mod rpcs;
+mod scan;
 mod serve;
 mod service_accounts;
 mod snapshots;

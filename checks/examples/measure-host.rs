@@ -1,4 +1,4 @@
-//! Measures how long a host's facts take, and what is made of them: `cargo run --release -p coffer-checks --example measure [ROOT [TIMES]]`.
+//! Measures how long a host's facts take, and what is made of them: `cargo run --release -p coffer-checks --example measure-host [ROOT [TIMES]]`.
 
 #![expect(clippy::print_stdout, reason = "this prints what it measured")]
 
