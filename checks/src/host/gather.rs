@@ -13,13 +13,6 @@ mod shown;
 mod storage;
 
 use self::processes::Processes;
-#[cfg(test)]
-pub(crate) use self::{
-    kubelet::{DROP_IN_DEPTH_MAX, DROP_INS_MAX},
-    processes::COMMAND_BYTES_MAX,
-    runtime::IMPORTS_MAX,
-    storage::DEVICE_DEPTH_MAX,
-};
 use super::{
     FACTS_VERSION, HostFacts, Root,
     facts::{Fact, List, Table, Text},
@@ -34,6 +27,14 @@ pub(crate) const VALUE_BYTES_MAX: usize = 4 << 10;
 pub(crate) const SETTINGS_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a list of the kernel's, at most: of mounts, of what listens.
 pub(crate) const KERNEL_LIST_BYTES_MAX: usize = 16 << 20;
+
+#[cfg(test)]
+pub(crate) use self::{
+    kubelet::{DROP_IN_DEPTH_MAX, DROP_INS_MAX},
+    processes::COMMAND_BYTES_MAX,
+    runtime::IMPORTS_MAX,
+    storage::DEVICE_DEPTH_MAX,
+};
 
 impl HostFacts {
     /// Reads what is known of the host below this root. What cannot be read is unknown, and says why.
