@@ -157,6 +157,11 @@ pub(crate) struct Odd {
 
 impl Odd {
     pub(crate) async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(move |asked, _| answer(asked)).await
+    }
+
+    /// The same, which knows too whether it was told an authorisation.
+    pub(crate) async fn start_with(answer: impl Fn(&str, bool) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(BTreeMap::new()));
@@ -174,7 +179,7 @@ impl Odd {
                     }
                     let head = String::from_utf8(head).unwrap();
                     let asked = head.split(" HTTP").next().unwrap().to_owned();
-                    let answered = answer(&asked);
+                    let answered = answer(&asked, head.to_lowercase().contains("\r\nauthorization:"));
                     noted.lock().unwrap().insert(asked, head);
                     let (Answer::Whole(bytes) | Answer::Endless(bytes) | Answer::Silent(bytes)) = &answered;
                     // Whoever hangs up has heard enough.

@@ -149,6 +149,36 @@ async fn a_token_is_asked_for_once_and_can_pull_alone() {
 }
 
 #[tokio::test]
+async fn so_many_tokens_are_kept_and_an_answer_with_one_has_so_many_bytes() {
+    static TOKENS: AtomicUsize = AtomicUsize::new(0);
+    let token = r#"{"token":"t"}"#;
+    let answer = move |bytes: usize| [token.as_bytes(), &vec![b' '; bytes - token.len()]].concat();
+    let service = Odd::start(move |asked| {
+        TOKENS.fetch_add(1, Ordering::Relaxed);
+        Answer::new(200, "", &answer(if asked.ends_with("repository:long:pull") { 65_537 } else { 65_536 }))
+    })
+    .await;
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/\"\r\n", service.host);
+    let odd = Odd::start_with(move |_, is_known| match is_known {
+        true => Answer::new(200, &manifest_head(""), b"{}"),
+        false => Answer::new(401, &challenge, b""),
+    })
+    .await;
+    let client = client(&[&odd.host, &service.host], Credentials::default(), None);
+    let ask = async |repository: &str| client.manifest(&odd.image(repository)).await;
+    for index in 0..256 {
+        ask(&format!("a{index}")).await.unwrap();
+    }
+    ask("a0").await.unwrap();
+    assert_eq!(TOKENS.load(Ordering::Relaxed), 256);
+    // One more, and the others are asked for anew.
+    ask("a256").await.unwrap();
+    ask("a0").await.unwrap();
+    assert_eq!(TOKENS.load(Ordering::Relaxed), 258);
+    assert!(ask("long").await.unwrap_err().to_string().ends_with("more than 65536 bytes"));
+}
+
+#[tokio::test]
 async fn a_token_service_without_tls_is_told_no_password_and_none_that_may_not_be_asked_is_asked() {
     let service = Odd::start(|_| Answer::new(200, "", b"{}")).await;
     let realm = format!("http://{}/token", service.host);
