@@ -1,5 +1,7 @@
 //! The API server's question, and the answer to it: `admission.k8s.io/v1`.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use crate::{
     Refusal,
     annotations::PREFIX,
     injection::{Operation, Settings, inject},
+    pins::{Pins, unpinned},
 };
 
 /// Bytes of a question: an object has at most 1.5 MiB in etcd, and JSON makes it longer.
@@ -104,8 +107,14 @@ impl Review {
     ///
     /// # Errors
     /// As [`inject`].
-    pub fn decide(&self, settings: &Settings) -> Result<Vec<Operation>, Refusal> {
-        inject(&self.pod, settings)
+    pub fn decide(&self, settings: &Settings, pins: &Pins) -> Result<Vec<Operation>, Refusal> {
+        inject(&self.pod, settings, pins)
+    }
+
+    /// The images that registries have to be asked about before.
+    #[must_use]
+    pub fn unpinned(&self, settings: &Settings) -> BTreeSet<String> {
+        unpinned(&self.pod, settings)
     }
 
     /// Whether it names a ConfigMap of its own with the vault's CA certificates.
@@ -154,7 +163,7 @@ mod tests {
     fn answered(annotations: &Value) -> (Verdict, Value) {
         let review = Review::read(&question(annotations)).unwrap();
         assert!(review.is_tried && review.namespace == "shop");
-        let (verdict, answer) = review.answer(&review.decide(&crate::injection::tests::settings()));
+        let (verdict, answer) = review.answer(&review.decide(&crate::injection::tests::settings(), &Pins::new()));
         (verdict, serde_json::from_slice(&answer).unwrap())
     }
 

@@ -65,6 +65,8 @@ pub struct Request {
     pub cluster: Option<String>,
     /// What the agent logs.
     pub log_level: Option<String>,
+    /// Whether images get digests.
+    pub pin_images: Option<bool>,
 }
 
 /// What the agent is in a pod.
@@ -173,6 +175,7 @@ impl Request {
             "tenant" => self.tenant = text()?,
             "cluster" => self.cluster = text()?,
             "log-level" => self.log_level = text()?,
+            "pin-images" => self.pin_images = Some(flag(name, value)?),
             "requests-cpu" => drop(self.resources.insert(("requests", "cpu"), value.trim().to_owned())),
             "requests-memory" => drop(self.resources.insert(("requests", "memory"), value.trim().to_owned())),
             "limits-cpu" => drop(self.resources.insert(("limits", "cpu"), value.trim().to_owned())),

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     Refusal, agent_config,
     annotations::{INJECTED, Notify, Request, STATUS},
+    pins::{self, Pins},
 };
 
 /// The agent's container.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub limits_cpu: String,
     /// Memory that it may have at most.
     pub limits_memory: String,
+    /// Whether images get digests.
+    pub pin_images: bool,
 }
 
 /// One step of a JSON patch (RFC 6902): all of ours add something.
@@ -81,11 +84,12 @@ impl Operation {
     }
 }
 
-/// What is to be done to a pod; nothing where it does not ask, or has it already.
+/// What is to be done to a pod; nothing where it does not ask, or has it already. What registries say about [`unpinned`](crate::pins::unpinned)
+/// images is found out before.
 ///
 /// # Errors
 /// Where what it asks for cannot be understood, or given.
-pub fn inject(pod: &Pod, settings: &Settings) -> Result<Vec<Operation>, Refusal> {
+pub fn inject(pod: &Pod, settings: &Settings, pins: &Pins) -> Result<Vec<Operation>, Refusal> {
     let annotations = pod.metadata.annotations.iter().flatten();
     let Some(request) = Request::read(annotations.map(|(name, value)| (name.as_str(), value.as_str())))? else {
         return Ok(Vec::new());
@@ -93,46 +97,52 @@ pub fn inject(pod: &Pod, settings: &Settings) -> Result<Vec<Operation>, Refusal>
     let spec = pod.spec.as_ref().ok_or_else(|| Refusal::new("the pod has no spec"))?;
     let place = place::Place::of(spec, &request)?;
     let config = agent_config::write(&request, settings, place.folder, place.mode)?;
+    let is_pinned = pins::is_asked(&request, settings);
     if request.is_injected {
-        return place::check_injected(spec).map(|()| Vec::new());
+        place::check_injected(spec)?;
+        return if is_pinned { pins::check(spec) } else { Ok(()) }.map(|()| Vec::new());
     }
     place::check_free(spec)?;
-    Ok(patch(spec, &request, settings, &place, &config))
+    let (mut image, mut patch) = (request.image.as_ref().unwrap_or(&settings.image).clone(), Vec::new());
+    if is_pinned {
+        // What is there already is put in another's place.
+        let images = pins::changed(spec, pins)?.into_iter();
+        patch.extend(images.map(|(list, index, image)| Operation::add(format!("/spec/{list}/{index}/image"), json!(image))));
+        image = pins::pinned(AGENT, &image, pins)?.unwrap_or(image);
+    }
+    let agent = container::agent(&request, settings, &place, &config, &image);
+    add(&mut patch, spec, &request, settings, &place, agent);
+    Ok(patch)
 }
 
-fn patch(spec: &PodSpec, request: &Request, settings: &Settings, place: &place::Place<'_>, config: &str) -> Vec<Operation> {
-    let mut patch = Vec::new();
+/// Adds what the agent is, and all that comes with it.
+fn add(
+    patch: &mut Vec<Operation>,
+    spec: &PodSpec,
+    request: &Request,
+    settings: &Settings,
+    place: &place::Place<'_>,
+    agent: Value,
+) {
     if matches!(request.notify, Some(Notify::Signal { .. })) && spec.share_process_namespace != Some(true) {
         patch.push(Operation::add("/spec/shareProcessNamespace", json!(true)));
     }
-    append(
-        &mut patch,
-        "/spec/volumes",
-        spec.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()),
-        volumes(request, settings),
-    );
+    append(patch, "/spec/volumes", spec.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()), volumes(request, settings));
     let mount = json!({ "name": SECRETS_VOLUME, "mountPath": place.folder, "readOnly": true });
     let lists =
         [("containers", spec.containers.as_slice()), ("initContainers", spec.init_containers.as_deref().unwrap_or_default())];
     for (list, containers) in lists {
         for (index, container) in containers.iter().enumerate().filter(|(_, container)| place.has(container)) {
             let path = format!("/spec/{list}/{index}/volumeMounts");
-            append(
-                &mut patch,
-                &path,
-                container.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()),
-                vec![mount.clone()],
-            );
+            append(patch, &path, container.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()), vec![mount.clone()]);
         }
     }
-    let agent = container::agent(request, settings, place, config);
     // Last of all, for the places of the others change with it.
     match spec.init_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
         true => patch.push(Operation::add("/spec/initContainers/0", agent)),
         false => patch.push(Operation::add("/spec/initContainers", json!([agent]))),
     }
     patch.push(Operation::add(format!("/metadata/annotations/{}", STATUS.replace('/', "~1")), json!(INJECTED)));
-    patch
 }
 
 /// Adds values to a list, which is made where it is not there.

@@ -3,7 +3,7 @@
 //!
 //! The way of a pod: `admission` reads the API server's question; `annotations` says what the pod asks for, and refuses what it does
 //! not understand; `agent_config` writes that down for the agent, which reads it here as it will there; `injection` makes the patch.
-//! All of that is a pure function. `server` answers, with what `certificate` makes and `keeper` keeps in the cluster.
+//! All of that is a pure function, of what registries say about the pod's images too: `pins` knows which are asked for, and `pinner` asks. `server` answers, with what `certificate` makes and `keeper` keeps in the cluster.
 
 pub mod admission;
 mod agent_config;
@@ -12,6 +12,8 @@ pub mod certificate;
 pub mod injection;
 pub mod keeper;
 mod metrics;
+pub mod pinner;
+pub mod pins;
 pub mod program;
 pub mod server;
 

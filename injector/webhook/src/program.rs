@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -22,6 +23,7 @@ use crate::{
     injection::Settings,
     keeper::{Keeper, Places},
     metrics::Metrics,
+    pinner::{Pinner, Sources},
     server::{Shown, Webhook, serve},
 };
 
@@ -94,6 +96,21 @@ struct Arguments {
     /// Memory that agents may have at most, their files included; empty for no limit.
     #[arg(long, value_name = "QUANTITY", default_value = "32Mi")]
     limits_memory: String,
+    /// Give images of pods digests, where they do not say otherwise.
+    #[arg(long)]
+    pin_images: bool,
+    /// A registry that may be asked for digests, HOST or HOST:PORT. May be repeated.
+    #[arg(long = "pin-registry", value_name = "HOST")]
+    pin_registries: Vec<String>,
+    /// One of them that has no TLS. May be repeated.
+    #[arg(long, value_name = "HOST")]
+    pin_plain_http: Vec<String>,
+    /// Users and passwords of registries: a file as Docker's config.json. It is read again while this runs.
+    #[arg(long, value_name = "FILE")]
+    pin_docker_config: Option<PathBuf>,
+    /// CA certificates that registries are believed by beside the public ones, PEM. They are read again while this runs.
+    #[arg(long, value_name = "FILE")]
+    pin_ca: Option<PathBuf>,
     /// What is logged, to standard error.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: Level,
@@ -115,6 +132,16 @@ impl Arguments {
             requests_memory: self.requests_memory.clone(),
             limits_cpu: self.limits_cpu.clone(),
             limits_memory: self.limits_memory.clone(),
+            pin_images: self.pin_images,
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            registries: self.pin_registries.iter().cloned().collect(),
+            plain_http: self.pin_plain_http.iter().cloned().collect(),
+            docker_config: self.pin_docker_config.clone(),
+            authorities: self.pin_ca.clone(),
         }
     }
 }
@@ -158,8 +185,9 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
     let keeper = Arc::new(Keeper::new(api, places, making, Arc::clone(&shown)));
     let listener = TcpListener::bind(arguments.listen).await.map_err(|error| format!("{}: {error}", arguments.listen))?;
     tracing::info!(listen = %arguments.listen, "coffer-injector {} starts", env!("CARGO_PKG_VERSION"));
-    let webhook =
-        Webhook { settings: arguments.settings(), shown, keeper: Some(Arc::clone(&keeper)), metrics: Metrics::default() };
+    let pinner = Arc::new(Pinner::new(arguments.sources()).map_err(|why| format!("images cannot be pinned: {why}"))?);
+    let (settings, kept) = (arguments.settings(), Some(Arc::clone(&keeper)));
+    let webhook = Webhook { settings, shown, keeper: kept, pinner, metrics: Metrics::default() };
     let end = CancellationToken::new();
     let stopped = async {
         tokio::select! {

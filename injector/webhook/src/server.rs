@@ -32,6 +32,7 @@ use crate::{
     injection::Settings,
     keeper::Keeper,
     metrics::Metrics,
+    pinner::{self, Pinner},
 };
 
 /// Connections at once; more wait to be accepted.
@@ -83,6 +84,8 @@ pub struct Webhook {
     pub shown: Arc<Shown>,
     /// What gives namespaces the vault's CA certificates; none where certificates and those are somebody else's business.
     pub keeper: Option<Arc<Keeper>>,
+    /// What asks registries for the digests of images.
+    pub pinner: Arc<Pinner>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -172,6 +175,7 @@ impl Webhook {
 
     async fn inject(&self, request: Request<Incoming>) -> Answer {
         let begin = Instant::now();
+        let waits = pinner::waits(request.uri().query());
         let body = match timeout(RECEIVE_TIME_MAX, Limited::new(request.into_body(), REVIEW_BYTES_MAX).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -184,7 +188,8 @@ impl Webhook {
             Ok(review) => review,
             Err(why) => return text(StatusCode::BAD_REQUEST, why + "\n"),
         };
-        let decided = review.decide(&self.settings);
+        let pins = self.pinner.look_up(review.unpinned(&self.settings), waits).await;
+        let decided = review.decide(&self.settings, &pins);
         if let (Ok(patch), Some(keeper)) = (&decided, &self.keeper)
             && !(patch.is_empty() || review.is_tried || review.brings_authorities())
             && let Err(error) = keeper.give_authorities(&review.namespace).await

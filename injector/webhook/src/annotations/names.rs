@@ -39,6 +39,7 @@ pub const OF_POD: &[Annotation] = &[
     annotation("tenant", "the tenant"),
     annotation("cluster", "the name under which the cluster is registered"),
     annotation("log-level", "what the agent logs: `error`, `warn`, `info`, `debug` or `trace`"),
+    annotation("pin-images", "`true` gives every image of the pod the digest that its tag has now"),
 ];
 
 /// Annotations about a file: each has the file's name behind it.

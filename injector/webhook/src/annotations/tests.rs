@@ -53,6 +53,7 @@ fn each_annotation_about_a_pod_is_understood() {
         ("tenant", "t"),
         ("cluster", "prod"),
         ("log-level", "debug"),
+        ("pin-images", "false"),
     ]);
     let request = request.unwrap().unwrap();
     assert!(request.is_injected && request.notify_on_start && request.revoke_on_exit);
@@ -60,7 +61,7 @@ fn each_annotation_about_a_pod_is_understood() {
     assert_eq!(request.containers.unwrap(), BTreeSet::from(["app".to_owned(), "other".to_owned()]));
     assert_eq!(request.notify, Some(Notify::Signal { signal: "SIGHUP".into(), process: "nginx".into() }));
     assert_eq!(request.resources[&("requests", "memory")], "");
-    assert_eq!(request.log_level.as_deref(), Some("debug"));
+    assert_eq!((request.log_level.as_deref(), request.pin_images), (Some("debug"), Some(false)));
     assert_eq!(read(&[("secret-a", "kv/a"), ("init-only", "true")]).unwrap().unwrap().agent, Agent::Init);
     let http = read(&[("secret-a", "kv/a"), ("notify-http", "http://127.0.0.1:1/r")]).unwrap().unwrap();
     assert_eq!(http.notify, Some(Notify::Http("http://127.0.0.1:1/r".into())));

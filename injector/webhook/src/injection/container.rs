@@ -15,7 +15,7 @@ const PROBE_SECONDS: u32 = 1;
 const PROBE_FAILURES: u32 = 120;
 
 /// The container, as JSON of the API's `Container`.
-pub(super) fn agent(request: &Request, settings: &Settings, place: &Place<'_>, config: &str) -> Value {
+pub(super) fn agent(request: &Request, settings: &Settings, place: &Place<'_>, config: &str, image: &str) -> Value {
     // An argument's `$(NAME)` would stand for a variable: `$$` is one that stands for itself.
     let config = config.replace('$', "$$");
     let mut mounts = vec![
@@ -32,7 +32,7 @@ pub(super) fn agent(request: &Request, settings: &Settings, place: &Place<'_>, c
     };
     let agent = json!({
         "name": AGENT,
-        "image": request.image.as_ref().unwrap_or(&settings.image),
+        "image": image,
         "args": [mode, "--config-text", config],
         // What it says last is told where people look first: by `kubectl describe`.
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -22,6 +22,7 @@ pub(crate) fn settings() -> Settings {
         requests_memory: "8Mi".into(),
         limits_cpu: String::new(),
         limits_memory: "32Mi".into(),
+        pin_images: false,
     }
 }
 
@@ -44,7 +45,7 @@ fn one_container() -> Value {
 
 /// The pod as it is after the patch.
 fn injected(pod: &Value) -> Result<Value, Refusal> {
-    let patch = inject(&from_value(pod.clone()).unwrap(), &settings())?;
+    let patch = inject(&from_value(pod.clone()).unwrap(), &settings(), &Pins::new())?;
     let patch: Patch = from_value(serde_json::to_value(patch).unwrap()).unwrap();
     let mut pod = pod.clone();
     json_patch::patch(&mut pod, &patch).unwrap();
@@ -103,7 +104,7 @@ fn a_pod_that_does_not_ask_is_left_alone() {
         let pod = pod(&annotations, one_container());
         assert_eq!(injected(&pod).unwrap(), pod);
     }
-    assert_eq!(inject(&Pod::default(), &settings()), Ok(Vec::new()));
+    assert_eq!(inject(&Pod::default(), &settings(), &Pins::new()), Ok(Vec::new()));
 }
 
 #[test]

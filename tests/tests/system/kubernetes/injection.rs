@@ -1,5 +1,6 @@
 //! `charts/coffer`, installed with Helm: pods that ask for it get the agent, and no pod that asks gets past without.
 
+mod pinned;
 mod renewals;
 
 use std::{
@@ -95,6 +96,7 @@ pub(super) fn pods_are_injected(deployed: &Deployed) -> Result<()> {
     doctor::the_doctor_names_what_is_broken(deployed)?;
     without_the_webhook_pods_that_ask_are_not_made(deployed)?;
     renewals::nothing_that_comes_and_goes_refuses_a_pod(deployed)?;
+    pinned::images_are_pinned(deployed)?;
     deployed.delete("shop", "asks")?;
     deployed.cluster.helm(["uninstall", "coffer", "--wait"]).map(drop)
 }
@@ -146,7 +148,13 @@ fn every_annotation_makes_a_pod_that_is_valid(deployed: &Deployed) -> Result<()>
             ("vault-address", "https://vault.example"),
             ("vault-server-name", "v"),
         ],
-        &[("ca-config-map", "other"), ("tenant", "default"), ("cluster", "prod"), ("log-level", "debug")],
+        &[
+            ("ca-config-map", "other"),
+            ("tenant", "default"),
+            ("cluster", "prod"),
+            ("log-level", "debug"),
+            ("pin-images", "false"),
+        ],
         &[
             ("secret-b", "kv/b"),
             ("format-b", "dotenv"),
@@ -223,6 +231,11 @@ fn what_an_injected_pod_has_stays_its_own(deployed: &Deployed) -> Result<()> {
 
 fn without_the_webhook_pods_that_ask_are_not_made(deployed: &Deployed) -> Result<()> {
     let cluster = &deployed.cluster;
+    // Injected whole, by whoever: digests are missing.
+    let made = deployed.tried(&pod("early", &ASKING), &["--dry-run=server", "-o", "json"])?;
+    let made: Value = serde_json::from_slice(&made.stdout).context("a pod that would be made")?;
+    let mut unpinned = pod("early", &[ASKING[0], ASKING[1], ("status", "injected")]);
+    unpinned["spec"] = made["spec"].clone();
     let scale = |replicas: &str| {
         cluster.kubectl(["-n", "coffer", "scale", "deployment", "coffer-injector", &format!("--replicas={replicas}")])
     };
@@ -251,6 +264,9 @@ fn without_the_webhook_pods_that_ask_are_not_made(deployed: &Deployed) -> Result
     forged["spec"]["initContainers"] = json!([forged["spec"]["containers"][0].clone()]);
     forged["spec"]["initContainers"][0]["name"] = json!("coffer");
     deployed.refuses(&forged, "lacks the agent's container")?;
+    deployed.creates(&unpinned, &["--dry-run=server"])?;
+    unpinned["metadata"]["annotations"]["coffer.dev/pin-images"] = json!("true");
+    deployed.refuses(&unpinned, "the images of the pod are to be pinned, and one has no digest")?;
     deployed.creates(&pod("bystander", &[]), &["--dry-run=server"])?;
     let mut kept: Value = serde_json::from_str(&kept)?;
     kept["metadata"]
