@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::{
     Blob, Credentials, Digest, Error, Reference, SettingsError,
     challenge::Challenge,
-    origin::Target,
+    origin::{Origin, Target},
     reference::HUB,
     transport::{Head, Transport},
 };
@@ -160,7 +160,9 @@ impl Client {
                 Some(user) => Arc::new(basic(user)),
                 None => return Ok(head),
             },
-            Some(Challenge::Bearer { realm, service }) => self.fetch_token(image, &realm, service.as_deref()).await?,
+            Some(Challenge::Bearer { realm, service }) => {
+                self.fetch_token(image, &target.origin, &realm, service.as_deref()).await?
+            }
             None => return Ok(head),
         };
         self.transport.ask(method, &target, accepted, Some(&authorization)).await
@@ -182,7 +184,13 @@ impl Client {
     }
 
     /// Asks the registry's token service for a token that can pull one repository, and nothing else.
-    async fn fetch_token(&self, image: &Reference, realm: &str, service: Option<&str>) -> Result<Arc<SecretString>, Error> {
+    async fn fetch_token(
+        &self,
+        image: &Reference,
+        registry: &Origin,
+        realm: &str,
+        service: Option<&str>,
+    ) -> Result<Arc<SecretString>, Error> {
         #[derive(Deserialize, Default)]
         #[serde(default)]
         struct Answer {
@@ -198,7 +206,8 @@ impl Client {
             target.path.push_str(&format!("service={}&", escaped(service)));
         }
         target.path.push_str(&format!("scope={}", escaped(&format!("repository:{}:pull", image.repository()))));
-        let user = self.user(image, target.origin.is_plain)?.map(basic);
+        // Without TLS anybody on the way can name a service of their own.
+        let user = self.user(image, registry.is_plain || target.origin.is_plain)?.map(basic);
         let head = self.transport.ask(&Method::GET, &target, "application/json", user.as_ref()).await?.granted().await?;
         let body = SecretBytes::from(head.whole(TOKEN_BYTES_MAX).await?.to_vec());
         let answer = serde_json::from_slice(body.expose());

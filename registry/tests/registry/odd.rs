@@ -189,6 +189,10 @@ async fn a_token_service_without_tls_is_told_no_password_and_none_that_may_not_b
     let why = client(&[&odd.host, &service.host], user_at(&odd.host), None).manifest(&asked).await.unwrap_err();
     assert!(matches!(why, Error::Withheld { .. }), "{why}");
     assert!(service.head("GET /token?scope=repository:a:pull").is_none(), "nobody asked it");
+    // Nor one with TLS: somebody on the way to the registry could have named it.
+    let other = Odd::start(|_| Answer::new(401, "WWW-Authenticate: Bearer realm=\"https://127.0.0.1:1/\"\r\n", b"")).await;
+    let why = client(&[&other.host], user_at(&other.host), None).manifest(&other.image("a:b")).await.unwrap_err();
+    assert!(matches!(why, Error::Withheld { .. }), "{why}");
     let why = client(&[&odd.host, &service.host], Credentials::default(), None).manifest(&asked).await.unwrap_err();
     assert!(why.to_string().ends_with("it gives no token"), "{why}");
 }
