@@ -6,6 +6,7 @@
 mod agent;
 mod envelope;
 mod host;
+mod image;
 pub mod mutate;
 mod path;
 mod policy;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "agent-config", check: agent::config, words: agent::CONFIG_WORDS, bytes_max: 8_192, changes: 20_000 },
     Target { name: "template", check: agent::template, words: agent::TEMPLATE_WORDS, bytes_max: 4_096, changes: 10_000 },
     Target { name: "host", check: host::check, words: host::WORDS, bytes_max: 4_096, changes: 1_000 },
+    Target { name: "image", check: image::check, words: image::WORDS, bytes_max: 2_048, changes: 40_000 },
 ];
 
 /// The target of this name.

@@ -90,6 +90,7 @@ targets! {
     configurations_of_the_agent_are_sound_or_refused = "agent-config";
     templates_are_bounded_and_tell_no_value = "template";
     files_of_a_host_become_bounded_facts = "host";
+    names_of_images_are_read_in_one_way_or_refused = "image";
 }
 
 /// What is refused at once tries little: most seeds are good ones.
@@ -110,6 +111,10 @@ fn seeds_reach_what_they_are_for() -> Result<()> {
     }
     for name in ["agent-config/usual", "agent-config/short"] {
         let read = coffer_agent::reading::config(&text(name)?);
+        ensure!(read.is_ok(), "{name}: {read:?}");
+    }
+    for name in ["image/short", "image/whole", "image/address"] {
+        let read = text(name)?.parse::<coffer_registry::Reference>();
         ensure!(read.is_ok(), "{name}: {read:?}");
     }
     Ok(())
