@@ -14,7 +14,14 @@ const COMMAND: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1
 pub(super) fn images_are_pinned(deployed: &Deployed) -> Result<()> {
     let registry = deployed.cluster.registry()?;
     let chart = chart().display().to_string();
+    // The injector reads both before it answers: what it cannot read would keep it from being ready.
+    let kubectl = |arguments: &[&str]| deployed.cluster.kubectl(["-n", "coffer", "create"].iter().chain(arguments));
+    let user = ["--docker-server=other.example", "--docker-username=u", "--docker-password=nobody-s"];
+    kubectl(&[&["secret", "docker-registry", "registries"][..], &user].concat())?;
+    kubectl(&["configmap", "registries-ca", &format!("--from-file=ca.pem={}", deployed.ca.display())])?;
     let set = [
+        "injector.pinImages.dockerConfigSecretName=registries".to_owned(),
+        "injector.pinImages.caConfigMap=registries-ca".to_owned(),
         format!("injector.pinImages.registries={{{registry}}}"),
         format!("injector.pinImages.plainHttp={{{registry}}}"),
         format!("injector.agentImage.repository={registry}/coffer-agent"),
