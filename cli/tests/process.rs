@@ -289,7 +289,8 @@ fn a_scan_ends_by_the_worst_failure_that_nobody_answers_for() {
     assert!(code == Some(7) && note.contains("HST-16 ended on 2020-01-01: ops answers for it"), "{note}");
     assert_eq!(exceptions("soon").0, Some(2));
     for (length, expected) in [(1 << 20, 7), ((1 << 20) + 1, 2)] {
-        fs::write(&file, format!("{:x<length$}", "exceptions: []\n#")).unwrap();
+        let start = "exceptions: []\n#";
+        fs::write(&file, format!("{start}{}", "x".repeat(length - start.len()))).unwrap();
         assert_eq!(scan(&["--exceptions", file.to_str().unwrap()]).0, Some(expected), "{length}");
     }
 }
