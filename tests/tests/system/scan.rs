@@ -60,15 +60,28 @@ impl Builder {
     }
 }
 
-/// What fails in an image, by check: the place and the evidence. Nothing that was planted is told.
-fn failures(coffer: &Coffer, arguments: &[&str]) -> Result<(i32, Vec<(String, String, String)>)> {
+/// A check that fails, where, and what that is seen from.
+#[derive(Debug, PartialEq)]
+struct Failed {
+    id: String,
+    subject: String,
+    evidence: String,
+}
+
+/// The exit code, and what fails in an image. Nothing that was planted is told.
+fn failures(coffer: &Coffer, arguments: &[&str]) -> Result<(i32, Vec<Failed>)> {
     let ran = coffer.run([&["scan", "image", "-o", "json"], arguments].concat())?;
     ensure!(!ran.stdout.contains(PLANTED) && !ran.stderr.contains(PLANTED), "the secret is told: {ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?;
     let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
     let findings = report["findings"].as_array().context("findings")?.iter();
     let failed = findings.filter(|finding| finding["status"] == "fail");
-    Ok((ran.code, failed.map(|finding| (text(finding, "id"), text(finding, "subject"), text(finding, "evidence"))).collect()))
+    let failed = failed.map(|finding| Failed {
+        id: text(finding, "id"),
+        subject: text(finding, "subject"),
+        evidence: text(finding, "evidence"),
+    });
+    Ok((ran.code, failed.collect()))
 }
 
 #[test]
@@ -122,8 +135,9 @@ fn planted_secrets_are_found_wherever_they_are_and_wherever_the_image_is() -> Re
             ("IMG-45", "environment: DB_PASSWORD", "a value that looks like a password"),
         ];
         for (id, subject, evidence) in expected {
-            let found =
-                failed.iter().any(|failed| (failed.0.as_str(), failed.1.as_str(), failed.2.as_str()) == (id, subject, evidence));
+            let found = failed
+                .iter()
+                .any(|failed| (failed.id.as_str(), failed.subject.as_str(), failed.evidence.as_str()) == (id, subject, evidence));
             ensure!(found, "{image}: no {id} at {subject}: {evidence}, but {failed:#?}");
         }
     }
@@ -147,7 +161,7 @@ fn a_clean_image_fails_nothing_that_counts_and_one_that_was_changed_is_told() ->
     bytes.extend_from_slice(&bytes.clone());
     fs::write(&layer, bytes)?;
     let (code, failed) = failures(&coffer, &[&layout])?;
-    ensure!(code == 7 && failed.iter().any(|(id, ..)| id == "IMG-42"), "{code}: {failed:?}");
+    ensure!(code == 7 && failed.iter().any(|failed| failed.id == "IMG-42"), "{code}: {failed:?}");
     Ok(())
 }
 
@@ -181,9 +195,9 @@ fn an_image_in_a_registry_is_scanned_without_being_stored() -> Result<()> {
     let image = format!("{}:5000/planted:2", address.trim());
     let (code, failed) = failures(&coffer, &["--plain-http", &image])?;
     ensure!(code == 7, "{code}");
-    let hidden = failed
-        .iter()
-        .any(|(id, subject, evidence)| id == "IMG-09" && subject.ends_with("/key.pem") && evidence.contains("hides it"));
+    let is_hidden =
+        |failed: &Failed| failed.id == "IMG-09" && failed.subject.ends_with("/key.pem") && failed.evidence.contains("hides it");
+    let hidden = failed.iter().any(is_hidden);
     ensure!(hidden, "{failed:#?}");
     let ran = coffer.run(["scan", "image", "--plain-http", &image.replace("planted:2", "planted:none")])?;
     ensure!(ran.code == 8 && ran.stderr.contains("404"), "{ran:?}");
