@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             severity: Severity::Medium,
             tier: Tier::OptIn,
             benchmarks: &["CIS-Docker-1.6.0 4.1"],
-            why: "whoever breaks into a program of root's has more to break out with",
+            why: "Whoever breaks into a program of root's has more to break out with.",
             remedy: "USER 65532 at the end of the Dockerfile, or runAsUser in the pod",
         },
         judge: |facts| {
@@ -37,7 +37,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             severity: Severity::Low,
             tier: Tier::Advisory,
             benchmarks: &[],
-            why: "the kubelet cannot tell whether a name is root's, and refuses it under runAsNonRoot",
+            why: "The kubelet cannot tell whether a name is root's, and refuses it under runAsNonRoot.",
             remedy: "USER 65532 in place of a name",
         },
         judge: |facts| {
@@ -57,7 +57,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             severity: Severity::Medium,
             tier: Tier::Advisory,
             benchmarks: &["CIS-Docker-1.6.0 4.9"],
-            why: "what is at an address today need not be what was there yesterday",
+            why: "What is at an address today need not be what was there yesterday.",
             remedy: "ADD --checksum, or fetch it in a stage of the build and verify it",
         },
         judge: |facts| {
@@ -72,7 +72,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             severity: Severity::Medium,
             tier: Tier::Advisory,
             benchmarks: &["CIS-Docker-1.6.0 4.11"],
-            why: "whatever the server sent was run, and nobody can say what that was",
+            why: "Whatever the server sent was run, and nobody can say what that was.",
             remedy: "download, compare with a checksum that is written down, then run",
         },
         judge: |facts| history(facts, is_piped, "runs what it downloads"),
@@ -84,7 +84,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             severity: Severity::Medium,
             tier: Tier::OptIn,
             benchmarks: &[],
-            why: "the application talks to whoever answers",
+            why: "The application talks to whoever answers.",
             remedy: "take it out, and give the application the CA that it lacks",
         },
         judge: |facts| {
@@ -109,7 +109,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             severity: Severity::Low,
             tier: Tier::Advisory,
             benchmarks: &[],
-            why: "what the image has there is hidden, or written by whoever can write the volume",
+            why: "What the image has there is hidden, or written by whoever can write the volume.",
             remedy: "VOLUME for folders of the application alone",
         },
         judge: |facts| {
