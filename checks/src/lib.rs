@@ -8,6 +8,7 @@ mod check;
 mod exception;
 mod finding;
 pub mod host;
+pub mod workload;
 
 pub use check::{Check, Severity, Tier};
 pub use exception::{Day, EXCEPTION_TEXT_BYTES_MAX, EXCEPTIONS_MAX, Exception, ExceptionError, Exceptions};

@@ -68,7 +68,7 @@ impl Exit {
             Self::Sealed => "the vault is sealed or not initialised; for `coffer status` too",
             Self::Conflict => "the state is not the one that the change was meant for, or the name is taken",
             Self::CheckFailed => {
-                "a check did not hold: the audit log is not sound, the policy has errors, a host is not as it should be, or something of a manifest has no counterpart"
+                "a check did not hold: the audit log is not sound, the policy has errors, a host, an image or a workload is not as it should be, or something of a manifest has no counterpart"
             }
             Self::Unavailable => "the vault cannot be reached, does not answer in time or is busy: try again later",
             Self::Program(_) => "what the program that was run ended with",

@@ -16,6 +16,7 @@ mod dry_run;
 pub mod exit;
 pub mod failure;
 pub mod input;
+mod kubectl;
 mod memory;
 pub mod output;
 pub mod paths;

@@ -1,4 +1,4 @@
-//! `coffer scan`: checks of hosts and images, on which it can depend whether a secret is released.
+//! `coffer scan`: checks of hosts, images and workloads, on which it can depend whether a secret is released.
 
 use clap::{Args, Subcommand};
 use coffer_checks::Check;
@@ -14,8 +14,9 @@ mod host;
 pub(crate) mod image;
 pub(crate) mod report;
 mod sarif;
+mod workload;
 
-/// Check a host or an image
+/// Check a host, an image or a workload
 ///
 /// Each check says what should hold and how bad it is where it does not. It passes, fails, is unknown (which is never as good as passed)
 /// or is about nothing here. The exit status is 7 where something fails that is as bad as --fail-on says and has no exception.
@@ -26,6 +27,7 @@ mod sarif;
 Examples:
   coffer scan host
   coffer scan image registry.example.com/team/app:1.4
+  coffer scan workload -f deployment.yaml
   coffer scan host --sarif host.sarif --fail-on critical
   coffer scan --explain HST-01
   coffer scan --list")]
@@ -44,6 +46,7 @@ pub(crate) struct Scan {
 enum What {
     Host(host::Host),
     Image(image::Image),
+    Workload(workload::Workload),
 }
 
 impl Scan {
@@ -51,6 +54,7 @@ impl Scan {
         match (self.what, self.explain) {
             (Some(What::Host(command)), _) => command.run(app),
             (Some(What::Image(command)), _) => command.run(app).await,
+            (Some(What::Workload(command)), _) => command.run(app).await,
             (None, Some(id)) => explain(app, &id),
             (None, None) if self.list => list(app),
             (None, None) => Err(Failure::usage("say what to look at").next("coffer scan --help")),
@@ -60,7 +64,7 @@ impl Scan {
 
 /// Every check that there is.
 pub(crate) fn catalogue() -> impl Iterator<Item = &'static Check> {
-    coffer_checks::host::checks().chain(coffer_images::catalogue())
+    coffer_checks::host::checks().chain(coffer_checks::workload::checks()).chain(coffer_images::catalogue())
 }
 
 /// Every check, in the order of the ids.

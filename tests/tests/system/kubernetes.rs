@@ -5,6 +5,7 @@ mod database;
 mod doctor;
 mod injection;
 mod pki;
+mod pod_security;
 mod release;
 mod scan;
 

@@ -4,7 +4,6 @@
 //! said to be skipped, and the rest is looked at all the same.
 
 mod authorities;
-mod kubectl;
 mod objects;
 mod pods;
 mod reading;
@@ -14,12 +13,15 @@ mod webhook;
 use jiff::Timestamp;
 
 use self::{
-    kubectl::{Kubectl, Refused},
     objects::{EndpointSlice, List, Pod, Policy, SelfReview, WebhookConfiguration},
     webhook::{Injector, Shown},
 };
 use super::{Checks, Doctor, apart};
-use crate::{app::App, context::Target};
+use crate::{
+    app::App,
+    context::Target,
+    kubectl::{Kubectl, Refused},
+};
 
 /// Agents whose log is asked for, at most.
 const AGENT_LOGS_MAX: usize = 10;

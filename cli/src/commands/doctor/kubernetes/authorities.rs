@@ -10,7 +10,6 @@ use tempfile::NamedTempFile;
 
 use super::{
     Reached,
-    kubectl::Kubectl,
     objects::{ConfigMap, List, Pod},
     read,
 };
@@ -18,6 +17,7 @@ use crate::{
     app::App,
     commands::doctor::{Checks, probe, tls_advice},
     context::Target,
+    kubectl::Kubectl,
 };
 
 /// Names of ConfigMaps with the vault's CA certificates that are asked for, at most.

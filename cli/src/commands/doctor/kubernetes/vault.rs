@@ -6,7 +6,6 @@ use coffer_client::proto::{Cluster, ExplainRequest, ListClustersRequest};
 
 use super::{
     Reached,
-    kubectl::Kubectl,
     objects::{Discovery, Pod},
     reading::{self, Reading},
 };
@@ -15,6 +14,7 @@ use crate::{
     commands::doctor::Checks,
     exit::Exit,
     failure::Result,
+    kubectl::Kubectl,
 };
 
 /// Questions to the vault, at most: a principal and a path each.

@@ -22,13 +22,13 @@ const COMPLAINT_BYTES_MAX: usize = 16 << 10;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// kubectl, for one cluster.
-pub(super) struct Kubectl {
+pub(crate) struct Kubectl {
     context: Option<String>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// There is no such program.
     Missing,
     /// The API server says that the person may not.
@@ -58,18 +58,18 @@ impl Refused {
 }
 
 impl Kubectl {
-    pub(super) const fn new(context: Option<String>) -> Self {
+    pub(crate) const fn new(context: Option<String>) -> Self {
         Self { context }
     }
 
     /// What kubectl prints, as JSON of this kind.
-    pub(super) async fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T, Refused> {
+    pub(crate) async fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T, Refused> {
         let printed = self.run(&[arguments, &["--output=json"]].concat()).await?;
         serde_json::from_slice(&printed).map_err(|error| Refused::Failed(format!("its answer cannot be read: {error}")))
     }
 
     /// What kubectl prints, as text.
-    pub(super) async fn text(&self, arguments: &[&str]) -> Result<String, Refused> {
+    pub(crate) async fn text(&self, arguments: &[&str]) -> Result<String, Refused> {
         self.run(arguments).await.map(|printed| String::from_utf8_lossy(&printed).into_owned())
     }
 
