@@ -7,11 +7,14 @@ mod agent;
 mod envelope;
 mod host;
 mod image;
+mod layer;
 pub mod mutate;
 mod path;
 mod policy;
+mod secret;
 mod snapshot;
 mod token;
+mod workload;
 
 /// Something that reads what it did not write.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +42,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "template", check: agent::template, words: agent::TEMPLATE_WORDS, bytes_max: 4_096, changes: 10_000 },
     Target { name: "host", check: host::check, words: host::WORDS, bytes_max: 4_096, changes: 1_000 },
     Target { name: "image", check: image::check, words: image::WORDS, bytes_max: 2_048, changes: 40_000 },
+    Target { name: "layer", check: layer::check, words: layer::WORDS, bytes_max: 16 << 10, changes: 2_000 },
+    Target { name: "secret", check: secret::check, words: secret::WORDS, bytes_max: 4_096, changes: 40_000 },
+    Target { name: "workload", check: workload::check, words: workload::WORDS, bytes_max: 4_096, changes: 40_000 },
 ];
 
 /// The target of this name.

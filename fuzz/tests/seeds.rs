@@ -91,6 +91,9 @@ targets! {
     templates_are_bounded_and_tell_no_value = "template";
     files_of_a_host_become_bounded_facts = "host";
     names_of_images_are_read_in_one_way_or_refused = "image";
+    layers_are_looked_at_whole_or_said_not_to_be = "layer";
+    secrets_are_found_alike_however_a_text_is_read = "secret";
+    pods_of_manifests_are_judged_or_refused = "workload";
 }
 
 /// What is refused at once tries little: most seeds are good ones.

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 mod archive;
 mod choose;
 mod folder;
+mod memory;
 mod remote;
 
 use coffer_registry::{Client, Digest, Reference};
@@ -164,6 +165,12 @@ pub struct History {
 }
 
 impl Image {
+    /// An image in memory: layers, the lowest first, as they are stored. For whoever tries what layers can be made of.
+    #[must_use]
+    pub fn in_memory(config: Config, layers: Vec<Vec<u8>>) -> Self {
+        memory::image(config, layers)
+    }
+
     /// Opens an image in a registry. It must be called on a thread that may wait, and `runtime` goes on elsewhere.
     ///
     /// # Errors
