@@ -8,8 +8,10 @@ mod check;
 mod exception;
 mod finding;
 pub mod host;
+mod name;
 pub mod workload;
 
 pub use check::{Check, Severity, Tier};
 pub use exception::{Day, EXCEPTION_TEXT_BYTES_MAX, EXCEPTIONS_MAX, Exception, ExceptionError, Exceptions};
 pub use finding::{Finding, Judgement, Report, Status};
+pub use name::is_secret_name;

@@ -148,28 +148,9 @@ impl Scanner {
     }
 }
 
-/// Words of which one is in the name of what is secret, in lower case.
-const SECRET_WORDS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "access_key",
-    "private_key",
-    "credential",
-    "_pwd",
-    "_pass",
-];
-
 /// Whether a variable's name says that it is secret, and its value is no example of one and no name of a file.
 pub(crate) fn is_secret_value(name: &str, value: &str) -> bool {
-    let name = name.trim().to_ascii_lowercase();
-    let value = value.trim().trim_matches(['"', '\'']);
-    let is_elsewhere = ["_file", "_path", "_name", "_url", "_id", "_ttl", "_type"].iter().any(|end| name.ends_with(end));
-    SECRET_WORDS.iter().any(|word| name.contains(word)) && !is_elsewhere && real::is_password(value.as_bytes())
+    coffer_checks::is_secret_name(name) && real::is_password(value.trim().trim_matches(['"', '\'']).as_bytes())
 }
 
 /// Reads until the buffer is full or there is no more.

@@ -6,7 +6,7 @@ use super::{
     PodCheck,
     container::{containers, each, whole},
 };
-use crate::{Check, Severity, Tier};
+use crate::{Check, Severity, Tier, is_secret_name};
 
 /// Folders of a node from which everything on it is read or changed.
 const NODE_FOLDERS: &[&str] = &[
@@ -34,12 +34,6 @@ const SOCKETS: &[&str] = &["docker.sock", "containerd.sock", "crio.sock", "cri-d
 /// Capabilities that are as good as root on the node, or read other processes' memory and traffic.
 const CAPABILITIES: &[&str] =
     &["ALL", "BPF", "DAC_READ_SEARCH", "NET_ADMIN", "PERFMON", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO"];
-/// Words of which one is in the name of a variable that is secret.
-const SECRET_WORDS: &[&str] =
-    &["password", "passwd", "secret", "token", "api_key", "apikey", "access_key", "private_key", "credential"];
-/// Ends of names that are of something else.
-const OTHER_ENDS: &[&str] = &["_file", "_path", "_name", "_url", "_id", "_ttl", "_type", "_dir", "_enabled"];
-
 pub(super) static CHECKS: &[PodCheck] = &[
     PodCheck {
         about: Check {
@@ -151,10 +145,7 @@ pub(super) static CHECKS: &[PodCheck] = &[
         failures: |pod| {
             each(pod, |container| {
                 let is_secret = |name: &str, value: &str| {
-                    let name = name.to_ascii_lowercase();
-                    let is_named =
-                        SECRET_WORDS.iter().any(|word| name.contains(word)) && !OTHER_ENDS.iter().any(|end| name.ends_with(end));
-                    is_named && value.len() >= 6 && !value.starts_with(['/', '$', '<']) && !value.contains("://")
+                    is_secret_name(name) && value.len() >= 6 && !value.starts_with(['/', '$', '<']) && !value.contains("://")
                 };
                 let named: Vec<_> = container
                     .env
