@@ -16,7 +16,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             why: "Paths that lead out of the image, headers that readers differ about and bombs hide things or break what unpacks them.",
             remedy: "build it with a builder that is well kept, and ask where it comes from",
         },
-        judge: |facts| layers(facts, |outcome| matches!(outcome, Outcome::Malformed(_)), Judgement::fail, "all are well made"),
+        judge: |facts| layers(facts, |outcome| matches!(outcome, Outcome::Malformed(_)), "all are well made"),
     },
     ImageCheck {
         about: Check {
@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[ImageCheck] = &[
             why: "Somebody has changed it, or it was damaged.",
             remedy: "pull it again; if that does not help, do not run it",
         },
-        judge: |facts| layers(facts, |outcome| matches!(outcome, Outcome::WrongDigest(_)), Judgement::fail, "all are"),
+        judge: |facts| layers(facts, |outcome| matches!(outcome, Outcome::WrongDigest(_)), "all are"),
     },
     ImageCheck {
         about: Check {
@@ -42,22 +42,17 @@ pub(super) const CHECKS: &[ImageCheck] = &[
         },
         judge: |facts| match facts.layers.is_empty() {
             true => whole(Judgement::unknown("it has no layer")),
-            false => layers(facts, |outcome| matches!(outcome, Outcome::Unread(_)), Judgement::unknown, "all were"),
+            false => layers(facts, |outcome| matches!(outcome, Outcome::Unread(_)), "all were"),
         },
     },
 ];
 
-fn layers(
-    facts: &Facts,
-    is: impl Fn(&Outcome) -> bool,
-    judgement: impl Fn(String) -> Judgement,
-    none: &str,
-) -> Vec<(String, Judgement)> {
+fn layers(facts: &Facts, is: impl Fn(&Outcome) -> bool, none: &str) -> Vec<(String, Judgement)> {
     let judged = facts.layers.iter().enumerate().filter(|(_, layer)| is(&layer.outcome)).map(|(number, layer)| {
         let (Outcome::Unread(why) | Outcome::Malformed(why) | Outcome::WrongDigest(why)) = &layer.outcome else {
             return (String::new(), Judgement::pass(none));
         };
-        (format!("layer {}: {}", number + 1, layer.name), judgement(why.clone()))
+        (format!("layer {}: {}", number + 1, layer.name), Judgement::fail(why.clone()))
     });
     let judged: Vec<_> = judged.collect();
     if judged.is_empty() { whole(Judgement::pass(none)) } else { judged }
