@@ -139,8 +139,7 @@ impl Gathering {
             ArchiveError::Read(error) => unread(error),
             ArchiveError::Malformed(what) => Outcome::Malformed(what),
         })?;
-        let (diff_id, bytes) = (layered.digest(), layered.bytes);
-        facts.bytes = bytes;
+        let diff_id = layered.digest();
         drop(layered);
         io::copy(&mut stored, &mut io::sink()).map_err(unread)?;
         for (what, wanted, found) in [("blob", &layer.digest, stored.digest()), ("diff id", &layer.diff_id, diff_id)] {
