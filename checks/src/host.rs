@@ -2,6 +2,21 @@
 //!
 //! [`HostFacts::gather`] reads files and nothing else; [`judge`] reads nothing. The families of checks are tables beside this file.
 
+/// A check, from a row of a table that has many alike.
+macro_rules! row {
+    ($id:literal, $severity:ident, $tier:ident, [$($benchmark:literal),*], $title:literal, $why:literal, $remedy:literal) => {
+        $crate::Check {
+            id: $id,
+            title: $title,
+            severity: $crate::Severity::$severity,
+            tier: $crate::Tier::$tier,
+            benchmarks: &[$($benchmark),*],
+            why: $why,
+            remedy: $remedy,
+        }
+    };
+}
+
 pub mod facts;
 
 mod accounts;

@@ -9,15 +9,7 @@ use crate::{Check, Judgement, Severity, Tier};
 macro_rules! of_api_server {
     ($id:literal, $severity:ident, $tier:ident, [$($benchmark:literal),*], $judge:ident, $title:literal, $why:literal, $remedy:literal) => {
         HostCheck {
-            check: Check {
-                id: $id,
-                title: $title,
-                severity: Severity::$severity,
-                tier: Tier::$tier,
-                benchmarks: &[$($benchmark),*],
-                why: $why,
-                remedy: $remedy,
-            },
+            check: row!($id, $severity, $tier, [$($benchmark),*], $title, $why, $remedy),
             judge: Judge::Each(|facts| each(&facts.api_servers, Judgement::not_applicable("no API server runs here"), |server| (String::new(), $judge(server)))),
         }
     };

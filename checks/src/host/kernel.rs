@@ -7,15 +7,7 @@ use crate::{Check, Judgement, Severity, Tier};
 macro_rules! setting {
     ($id:literal, $severity:ident, $tier:ident, $path:literal, $wanted:expr, $title:literal, [$($benchmark:literal),*], $why:literal, $remedy:literal) => {
         HostCheck {
-            check: Check {
-                id: $id,
-                title: $title,
-                severity: Severity::$severity,
-                tier: Tier::$tier,
-                benchmarks: &[$($benchmark),*],
-                why: $why,
-                remedy: $remedy,
-            },
+            check: row!($id, $severity, $tier, [$($benchmark),*], $title, $why, $remedy),
             judge: Judge::Value($path, $wanted),
         }
     };

@@ -5,7 +5,7 @@ use super::{
     facts::{Fact, HostFacts, Kubelet, Setting},
     memory,
 };
-use crate::{Check, Judgement, Severity, Tier};
+use crate::Judgement;
 
 /// The kubelet's folder, unless it is told otherwise.
 pub(super) const ROOT_DIR: &str = "/var/lib/kubelet";
@@ -15,15 +15,7 @@ const READ_ONLY_PORT: u16 = 10_255;
 macro_rules! of_kubelet {
     ($id:literal, $severity:ident, $tier:ident, [$($benchmark:literal),*], $judge:ident, $title:literal, $why:literal, $remedy:literal) => {
         HostCheck {
-            check: Check {
-                id: $id,
-                title: $title,
-                severity: Severity::$severity,
-                tier: Tier::$tier,
-                benchmarks: &[$($benchmark),*],
-                why: $why,
-                remedy: $remedy,
-            },
+            check: row!($id, $severity, $tier, [$($benchmark),*], $title, $why, $remedy),
             judge: Judge::Each(|facts| each(&facts.kubelets, Judgement::not_applicable("no kubelet runs here"), |kubelet| (String::new(), $judge(facts, kubelet)))),
         }
     };
