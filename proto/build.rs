@@ -2,11 +2,12 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
     "coffer/v1/database.proto",
+    "coffer/v1/gate.proto",
     "coffer/v1/grant.proto",
     "coffer/v1/keys.proto",
     "coffer/v1/kubernetes.proto",

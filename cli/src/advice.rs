@@ -107,6 +107,12 @@ pub const ADVICE: &[Advice] = &[
         "coffer why {principal} {action} {path} explains it; an officer may run: coffer grant {action} {path} --to {principal} | coffer whoami shows your roles",
     ),
     advice(
+        "CONDITION_UNMET",
+        Exit::Denied,
+        "a grant gives it on conditions of the pod, its images or its node, which do not hold",
+        "coffer why {principal} {action} {path} tells which, and why; coffer pods shows all",
+    ),
+    advice(
         "NOT_FOUND",
         Exit::Denied,
         "",

@@ -246,6 +246,11 @@ pub(crate) enum Command {
     Store(commands::store::Store),
     Scan(commands::scan::Scan),
     #[command(subcommand)]
+    Signer(commands::signer::Signer),
+    #[command(subcommand)]
+    Verdict(commands::verdict::Verdict),
+    Pods(commands::pods::Pods),
+    #[command(subcommand)]
     Identity(commands::identity::IdentityCommand),
     #[command(subcommand)]
     Context(commands::context::ContextCommand),

@@ -17,15 +17,18 @@ pub(crate) mod migrate;
 pub(crate) mod mount;
 pub(crate) mod operator;
 pub(crate) mod pki;
+pub(crate) mod pods;
 pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod shell;
+pub(crate) mod signer;
 pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod transit;
 pub(crate) mod user;
+pub(crate) mod verdict;
 pub(crate) mod why;
 
 use std::io::{BufRead as _, IsTerminal as _};

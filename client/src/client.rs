@@ -12,7 +12,7 @@ use coffer_proto::v1;
 use coffer_proto::v1::{
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     cluster_service_client::ClusterServiceClient, database_service_client::DatabaseServiceClient,
-    grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
+    gate_service_client::GateServiceClient, grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
     kubernetes_service_client::KubernetesServiceClient, kv_service_client::KvServiceClient,
     lease_service_client::LeaseServiceClient, mount_service_client::MountServiceClient,
     operator_service_client::OperatorServiceClient, pki_service_client::PkiServiceClient,
@@ -322,6 +322,8 @@ impl Client {
         auth: AuthServiceClient;
         /// Clusters.
         clusters: ClusterServiceClient;
+        /// Verdicts on images, their signers, and the pods that they are for.
+        gate: GateServiceClient;
         /// Grants.
         grants: GrantServiceClient;
         /// Keys: rotation, re-encryption, new shares.

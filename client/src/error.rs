@@ -217,7 +217,7 @@ impl From<Status> for Error {
         match info.reason.as_str() {
             "SEALED" | "NOT_INITIALISED" => Self::Sealed(detail),
             "SESSION_INVALID" | "LOGIN_REFUSED" => Self::Unauthenticated(detail),
-            "NOT_FOUND_OR_DENIED" | "SELF_GRANT" | "ROLE_NOT_HELD" | "LOCAL_ONLY" => Self::Denied(detail),
+            "NOT_FOUND_OR_DENIED" | "CONDITION_UNMET" | "SELF_GRANT" | "ROLE_NOT_HELD" | "LOCAL_ONLY" => Self::Denied(detail),
             "NOT_FOUND" => Self::NotFound(detail),
             "CONFLICT" | "ALREADY_EXISTS" | "ALREADY_INITIALISED" | "IDEMPOTENCY_MISMATCH" | "NONCE_MISMATCH" | "LAST_ADMIN" => {
                 Self::Conflict(detail)

@@ -37,11 +37,16 @@ pub enum Event {
     Changed {
         /// The secret's path.
         path: String,
-        /// The newest version.
+        /// The newest version; 0 for a credential that is made for each who asks, which can be had.
         version: u64,
     },
     /// The secret is gone, cannot be read, or may not be read (any longer): which of these is not told.
     Unavailable {
+        /// The secret's path.
+        path: String,
+    },
+    /// A grant gives the secret on conditions that do not hold (any longer): what was delivered of it is to be removed.
+    Withheld {
         /// The secret's path.
         path: String,
     },
@@ -86,6 +91,7 @@ impl Watch {
             match answer.event() {
                 WatchEvent::Changed => return Ok(Some(Event::Changed { path: answer.path, version: answer.version })),
                 WatchEvent::Unavailable => return Ok(Some(Event::Unavailable { path: answer.path })),
+                WatchEvent::Withheld => return Ok(Some(Event::Withheld { path: answer.path })),
                 WatchEvent::SessionEnd => return Ok(Some(Event::SessionEnd)),
                 WatchEvent::Keepalive => {}
                 // What a later vault says and this client does not understand may concern anything.

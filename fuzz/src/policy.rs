@@ -4,7 +4,7 @@ use coffer_core::{
     action::Action,
     clock::Timestamp,
     limits::{FINDING_CHARS_MAX, FINDINGS_MAX},
-    policy::{Caller, Context, HostPosture, ImageVerdict, Policies, Query, Resource},
+    policy::{Caller, Context, ImageFacts, PodSecurity, Policies, Query, Resource},
     principal::Name,
 };
 
@@ -94,8 +94,9 @@ fn context() -> Context {
         tenant: "default".to_owned(),
         seal: "shamir".to_owned(),
         pod: None,
-        image: ImageVerdict::Unknown,
-        host: HostPosture::Unknown,
+        image: ImageFacts::default(),
+        host: None,
+        workload: PodSecurity::Unknown,
         until: None,
     }
 }

@@ -90,6 +90,7 @@ impl Coffer {
             path: "kv/**".into(),
             principal: format!("k8s:bench/{namespace}/{account}"),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         officer.grants().create_grant(request).await?;
         make_key(&admin, &officer).await?;
@@ -190,6 +191,7 @@ async fn make_database(admin: &Client, officer: &Client, port: u16) -> Result<()
         path: DATABASE.into(),
         principal: format!("k8s:bench/{namespace}/{account}"),
         idempotency_key: String::new(),
+        require: Vec::new(),
     };
     officer.grants().create_grant(grant).await?;
     Ok(())
@@ -218,6 +220,7 @@ async fn make_ca(admin: &Client, officer: &Client) -> Result<()> {
             path: format!("pki/issue/{name}"),
             principal: format!("k8s:bench/{namespace}/{account}"),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         officer.grants().create_grant(grant).await?;
     }
@@ -237,6 +240,7 @@ async fn make_key(admin: &Client, officer: &Client) -> Result<()> {
         path: ENCRYPT.into(),
         principal: format!("k8s:bench/{namespace}/{account}"),
         idempotency_key: String::new(),
+        require: Vec::new(),
     };
     officer.grants().create_grant(request).await?;
     Ok(())

@@ -11,6 +11,8 @@ use crate::{Rule, source::Config};
 pub struct Facts {
     /// The digest of the index that the image was chosen from.
     pub index: Option<Digest>,
+    /// All images of that index, this one among them; empty where it leads to another index first.
+    pub index_images: Vec<Digest>,
     /// The digest of its manifest.
     pub manifest: Option<Digest>,
     /// The digest of its configuration.

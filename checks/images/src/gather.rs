@@ -60,6 +60,7 @@ pub fn gather(mut image: Image, progress: &mut dyn FnMut(Progress)) -> Facts {
     view.into_facts(&mut facts);
     Facts {
         index: image.index,
+        index_images: image.index_images,
         manifest: image.manifest,
         config_digest: Some(image.config_digest),
         config: image.config,

@@ -57,6 +57,8 @@ pub struct Choice {
 pub struct Image {
     /// The digest of the index that it was chosen from, if there is one.
     pub index: Option<Digest>,
+    /// All images of that index, this one among them; empty where it leads to another index first.
+    pub index_images: Vec<Digest>,
     /// The digest of its manifest; none in Docker's archives, which have none.
     pub manifest: Option<Digest>,
     /// The digest of its configuration.

@@ -25,11 +25,20 @@ Examples:
   coffer grant read kv/prod/payments --to k8s:prod/payments/api
   coffer grant read,list 'kv/prod/**' --to 'k8s:prod/payments/*'
   coffer grant write kv/prod/payments --to operator:alice
+  coffer grant read 'kv/prod/**' --to 'k8s:prod/payments/*' --require image=pass,host=pass,max-age=7d
 
 Principals:
   k8s:CLUSTER/NAMESPACE/SERVICE-ACCOUNT   workloads; * for any, from the right
   operator:NAME                           one operator
-  role:admin, role:officer, role:auditor  all operators with the role")]
+  role:admin, role:officer, role:auditor  all operators with the role
+
+Conditions, all of which must hold; what is not known does not:
+  image=pass           every image that can get at the pod's secrets is named by digest, and has passed (coffer scan image --attest)
+  signed-by=SIGNER     this signer has passed each of them (coffer signer)
+  max-age=TIME         and the newest of their verdicts is not older: 30m, 24h, 7d
+  host=pass            the pod's node passes every check of the gate tier (coffer node)
+  swap=off             the pod's node does not swap
+  workload=LEVEL       the pod is of the Pod Security level baseline or restricted")]
 pub(crate) struct Grant {
     /// The actions, with commas: read, use, list, write, delete, destroy
     actions: String,
@@ -39,6 +48,9 @@ pub(crate) struct Grant {
     /// Who gets it
     #[arg(long, value_name = "PRINCIPAL")]
     to: String,
+    /// What must hold of the pod that asks, with commas: see below
+    #[arg(long, value_name = "CONDITIONS", value_delimiter = ',')]
+    require: Vec<String>,
     #[command(flatten)]
     dry_run: DryRun,
 }
@@ -53,6 +65,9 @@ impl Grant {
             planned.say("actions", &actions);
             planned.say("path", &self.path);
             planned.say("principal", &self.to);
+            if !self.require.is_empty() {
+                planned.say("require", &self.require);
+            }
             let there = list(app, &vault, String::new(), self.to.clone()).await?;
             let same = there.iter().filter(|grant| grant.path == self.path);
             let same: Vec<String> = same.flat_map(|grant| grant.actions.iter().cloned()).collect();
@@ -66,11 +81,13 @@ impl Grant {
         let attempt = vault
             .attempt(format!("grant {} on {} to {}", actions.join(","), self.path, self.to))
             .of("coffer cluster list, or coffer user list,");
-        let request = CreateGrantRequest { actions, path: self.path, principal: self.to, idempotency_key: String::new() };
+        let (path, principal, require) = (self.path, self.to, self.require);
+        let request = CreateGrantRequest { actions, path, principal, idempotency_key: String::new(), require };
         let created = answer(&attempt, vault.client.grants().create_grant(request).await)?.into_inner();
         let grant = part(&attempt, created.grant)?;
         app.out.result(&GrantJson::from(&grant), |_| {
-            format!("{} may {} at {} (grant {})", grant.principal, grant.actions.join(", "), grant.path, grant.id)
+            let asked = if grant.require.is_empty() { String::new() } else { format!(" where {}", grant.require.join(", ")) };
+            format!("{} may {} at {}{asked} (grant {})", grant.principal, grant.actions.join(", "), grant.path, grant.id)
         })?;
         Ok(Exit::Done)
     }
@@ -214,6 +231,7 @@ async fn revoke_actions(app: &App, vault: &Vault, actions: &[String], path: &str
                 path: path.to_owned(),
                 principal: principal.to_owned(),
                 idempotency_key: String::new(),
+                require: grant.require.clone(),
             };
             answer(&attempt, vault.client.grants().create_grant(request).await)?;
             done.remaining.extend(rest);
@@ -280,6 +298,8 @@ pub(super) struct GrantJson<'a> {
     actions: &'a [String],
     path: &'a str,
     principal: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    require: &'a [String],
     created: Option<String>,
     created_by: &'a str,
 }
@@ -291,6 +311,7 @@ impl<'a> From<&'a Granted> for GrantJson<'a> {
             actions: &grant.actions,
             path: &grant.path,
             principal: &grant.principal,
+            require: &grant.require,
             created: rfc3339(grant.created.as_ref()),
             created_by: &grant.created_by,
         }
@@ -299,12 +320,14 @@ impl<'a> From<&'a Granted> for GrantJson<'a> {
 
 /// Grants for people.
 pub(super) fn render(grants: &[Granted], view: &View) -> String {
-    let mut table = Table::new(&["PRINCIPAL", "ACTIONS", "PATH", "AGE", "BY", "ID"]);
+    let mut table = Table::new(&["PRINCIPAL", "ACTIONS", "PATH", "REQUIRES", "AGE", "BY", "ID"]);
     for grant in grants {
+        let require = if grant.require.is_empty() { "-".to_owned() } else { grant.require.join(",") };
         table.row([
             grant.principal.clone(),
             grant.actions.join(","),
             grant.path.clone(),
+            require,
             since(grant.created.as_ref(), view),
             grant.created_by.clone(),
             grant.id.clone(),
@@ -349,12 +372,13 @@ mod tests {
             principal: "k8s:prod/payments/api".into(),
             created: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
             created_by: "operator:olga".into(),
+            require: vec!["image=pass".into(), "host=pass".into()],
         };
         let view = View { now: jiff::Timestamp::from_second(90).unwrap(), width: None };
         assert_eq!(
             anstream::adapter::strip_str(&render(&[grant], &view)).to_string(),
-            "PRINCIPAL              ACTIONS    PATH        AGE  BY             ID\n\
-             k8s:prod/payments/api  list,read  kv/prod/**  90s  operator:olga  0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f\n"
+            "PRINCIPAL              ACTIONS    PATH        REQUIRES              AGE  BY             ID\n\
+             k8s:prod/payments/api  list,read  kv/prod/**  image=pass,host=pass  90s  operator:olga  0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f\n"
         );
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     output::{Table, pairs},
 };
 
+mod attest;
 mod host;
 pub(crate) mod image;
 pub(crate) mod report;

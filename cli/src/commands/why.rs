@@ -14,7 +14,8 @@ use crate::{
 
 /// Explain whether a request would be permitted, and why
 ///
-/// Nothing is read: the vault only decides. The exit status is 0 where the request would be permitted, and 3 where it
+/// Nothing is read: the vault only decides. Where a grant has conditions (--require), it is decided as for a pod of which nothing is
+/// known, and told for each pod of the workload which of them does not hold, and why. The exit status is 0 where the request would be permitted, and 3 where it
 /// would be denied.
 #[derive(Args)]
 #[command(override_usage = "coffer why [OPTIONS] [PRINCIPAL] ACTION PATH")]
@@ -67,6 +68,15 @@ struct Json<'a> {
     summary: &'a str,
     rules: Vec<RuleJson<'a>>,
     near_misses: Vec<grant::GrantJson<'a>>,
+    withheld: Vec<WithheldJson<'a>>,
+}
+
+/// A condition of a grant that does not hold for a pod.
+#[derive(Serialize)]
+struct WithheldJson<'a> {
+    grant: &'a str,
+    pod: &'a str,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -88,6 +98,11 @@ fn json<'a>(explained: &'a ExplainResponse, principal: &'a str, action: &'a str,
         summary: &explained.summary,
         rules: rules.collect(),
         near_misses: explained.near_misses.iter().map(grant::GrantJson::from).collect(),
+        withheld: explained
+            .withheld
+            .iter()
+            .map(|withheld| WithheldJson { grant: &withheld.grant, pod: &withheld.pod, reason: &withheld.reason })
+            .collect(),
     }
 }
 
@@ -102,10 +117,18 @@ fn render(explained: &ExplainResponse, principal: &str, action: &str, path: &str
         }
         text.push_str(&format!("\n{}", table.render(view, "")));
     }
+    if !explained.withheld.is_empty() {
+        let mut table = Table::new(&["POD", "DOES NOT HOLD", "GRANT"]).prose("DOES NOT HOLD");
+        for withheld in &explained.withheld {
+            table.row([withheld.pod.clone(), printable(&withheld.reason), withheld.grant.clone()]);
+        }
+        text.push_str(&format!("\nWithheld from pods, though a grant gives it:\n{}", table.render(view, "")));
+    }
     if !explained.near_misses.is_empty() {
         text.push_str(&format!("\nGrants that come close:\n{}", grant::render(&explained.near_misses, view)));
     }
-    if !explained.permitted && !explained.rules.iter().any(|rule| rule.forbids) {
+    let is_conditional = explained.near_misses.iter().any(|grant| !grant.require.is_empty());
+    if !explained.permitted && !is_conditional && !explained.rules.iter().any(|rule| rule.forbids) {
         text.push_str(&format!("\nTo permit it, an officer runs: coffer grant {action} {path} --to {principal}\n"));
     }
     text
@@ -132,8 +155,7 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_grant_that_would_permit_it() {
-        let explained =
-            ExplainResponse { permitted: false, summary: "No grant permits it.".into(), rules: vec![], near_misses: vec![] };
+        let explained = ExplainResponse { summary: "No grant permits it.".into(), ..ExplainResponse::default() };
         let view = View { now: jiff::Timestamp::UNIX_EPOCH, width: None };
         assert_eq!(
             render(&explained, "k8s:a/b/c", "read", "kv/x", &view),

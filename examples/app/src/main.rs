@@ -43,6 +43,7 @@ async fn follow(vault: &SessionKeeper, path: &str, version: &mut u64, backoff: &
             // Told at the beginning too: what is in use already needs no reading.
             Event::Changed { version: newest, .. } if newest == *version => {}
             Event::Changed { .. } | Event::Resync => *version = use_secret(&vault.kv_get(path, 0).await?),
+            Event::Withheld { .. } => report("the conditions do not hold on which the secret is given: it is not to be used"),
             Event::Unavailable { .. } => report("the secret is gone, or no longer ours: keeping the last value"),
             Event::SessionEnd => {
                 vault.forget().await;

@@ -15,6 +15,9 @@ use crate::{
     render::{Given, RenderError, render},
 };
 
+/// Why the vault does not give what it would on conditions that hold.
+const CONDITION_UNMET: &str = "CONDITION_UNMET";
+
 /// Reads secrets and writes files.
 pub(crate) struct Agent {
     pub(crate) config: Config,
@@ -24,6 +27,8 @@ pub(crate) struct Agent {
     pub(crate) given: BTreeMap<Source, Given>,
     /// What the vault did not give when it was asked last.
     withdrawn: BTreeSet<Source>,
+    /// What the vault gives on conditions that do not hold: its files are removed.
+    withheld: BTreeSet<Source>,
     /// Credentials that were made.
     pub(crate) held: BTreeMap<Source, Held>,
     /// Leases that may not have ended, and when they will have at the latest.
@@ -91,6 +96,7 @@ impl Agent {
             output,
             given: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
+            withheld: BTreeSet::new(),
             held: BTreeMap::new(),
             leases: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
@@ -103,32 +109,33 @@ impl Agent {
         self.config.secrets.iter().flat_map(|file| file.sources.values().cloned()).collect()
     }
 
-    /// The paths that are followed.
+    /// The paths that are followed: all of them, each once.
     pub(crate) fn followed(&self) -> Vec<String> {
-        self.sources().into_iter().filter(Source::is_followed).map(|source| source.path).collect()
+        self.sources().into_iter().map(|source| source.path).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// What is read at a path that is followed.
-    fn at(&self, path: &str) -> Source {
-        let source = self.sources().into_iter().find(|source| source.path == path && source.is_followed());
-        source.unwrap_or_else(|| Source::newest(path))
+    /// What is read at a path.
+    fn at(&self, path: &str) -> Vec<Source> {
+        self.sources().into_iter().filter(|source| source.path == path).collect()
     }
 
     /// What to read where these paths have changed.
     pub(crate) fn changed<'a>(&mut self, paths: impl IntoIterator<Item = &'a String>) -> Vec<Source> {
-        let sources: Vec<Source> = paths.into_iter().map(|path| self.at(path)).collect();
+        let sources: Vec<Source> = paths.into_iter().flat_map(|path| self.at(path)).collect();
         sources.iter().filter(|source| source.credential.is_some()).for_each(|source| self.outdated(source));
         sources
     }
 
-    /// The version of a followed path that was read last; none where it was not.
-    pub(crate) fn version(&self, path: &str) -> Option<u64> {
-        self.given.get(&self.at(path)).map(|given| given.secret.version)
-    }
-
     /// Whether all files are there, from whoever wrote them.
     pub(crate) fn complete(&self) -> bool {
-        self.output.missing(self.config.secrets.iter().map(|file| file.name.as_str())).is_empty()
+        let mut wanted =
+            self.config.secrets.iter().filter(|file| !self.is_withheld(file)).map(|file| file.name.as_str()).peekable();
+        wanted.peek().is_some() && self.output.missing(wanted).is_empty()
+    }
+
+    /// Whether something of a file is given on conditions that do not hold.
+    fn is_withheld(&self, file: &SecretFile) -> bool {
+        file.sources.values().any(|source| self.withheld.contains(source))
     }
 
     /// Reads these secrets. Those that are refused are named together; what was read is kept in any case.
@@ -160,12 +167,18 @@ impl Agent {
                         tracing::info!(path = source.path, version, receipt, "read");
                     }
                     self.withdrawn.remove(&source);
+                    self.withheld.remove(&source);
                     self.given.insert(source, given);
                 }
                 Err(error) if matches!(error.blame(), Blame::Denied | Blame::NotFound) => {
                     tracing::debug!(path = source.path, request = error.request_id(), "refused");
-                    refused.push(refusal::secret(&source, &session.principal));
-                    self.withdrawn.insert(source);
+                    if error.reason() == CONDITION_UNMET {
+                        refused.push(refusal::withheld(&source, &error, &session.principal));
+                        self.withhold(&source);
+                    } else {
+                        refused.push(refusal::secret(&source, &session.principal));
+                        self.withdrawn.insert(source);
+                    }
                 }
                 Err(error) if error.blame() == Blame::Invalid => {
                     return Err(Trouble::Config(format!("{source}: {}", told(&error))));
@@ -181,25 +194,53 @@ impl Agent {
 
     /// Notes that the vault gives a path no longer. The last value stays.
     pub(crate) fn withdraw(&mut self, path: &str) {
-        if self.withdrawn.insert(self.at(path)) {
-            tracing::warn!(path, "gone, or not permitted any longer: the last value stays in the files");
+        for source in self.at(path) {
+            if self.withdrawn.insert(source) {
+                tracing::warn!(path, "gone, or not permitted any longer: the last value stays in the files");
+            }
         }
+    }
+
+    /// Notes that the vault gives a path on conditions that do not hold; says whether files are to be removed for that.
+    pub(crate) fn withhold_path(&mut self, path: &str) -> bool {
+        let sources = self.at(path);
+        sources.iter().fold(false, |any, source| self.withhold(source) || any)
+    }
+
+    /// Forgets what was given of a secret whose conditions do not hold; says whether that is new.
+    fn withhold(&mut self, source: &Source) -> bool {
+        self.given.remove(source);
+        self.withdrawn.remove(source);
+        if source.credential.is_some() {
+            self.held.remove(source);
+        }
+        let is_new = self.withheld.insert(source.clone());
+        if is_new {
+            tracing::warn!(path = source.path, "the conditions do not hold on which it is given: its files are removed");
+        }
+        is_new
     }
 
     /// Notes that the vault has a version of a path; says whether it must be read.
     pub(crate) fn announce(&mut self, path: &str, version: u64) -> bool {
-        if self.withdrawn.remove(&self.at(path)) {
-            tracing::info!(path, version, "there again");
+        let mut due = false;
+        for source in self.at(path) {
             // It may have been made anew, with a version of the same number.
-            return true;
+            let again = self.withdrawn.remove(&source) || self.withheld.contains(&source);
+            if again {
+                tracing::info!(path, version, "there again");
+            }
+            let is_newest = source.version == 0 && version != 0;
+            due |= again || (is_newest && self.given.get(&source).map(|given| given.secret.version) != Some(version));
         }
-        self.version(path) != Some(version)
+        due
     }
 
     /// Writes all files of what was read. A file whose secret was not read since the start stays as it is.
     pub(crate) fn write(&mut self) -> Result<Written, Failure> {
         self.unwritten = true;
-        let files = self.config.secrets.iter().map(|file| self.out_file(file)).collect::<Result<Vec<_>, _>>()?;
+        let files = self.config.secrets.iter().filter(|file| !self.is_withheld(file));
+        let files = files.map(|file| self.out_file(file)).collect::<Result<Vec<_>, _>>()?;
         let written = self.output.write(&files)?;
         self.unwritten = false;
         match written {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use coffer_client::SERVICE_ACCOUNT_TOKEN_BYTES_MAX;
+use coffer_client::{Error, SERVICE_ACCOUNT_TOKEN_BYTES_MAX};
 use serde_json::Value;
 
 use crate::config::Source;
@@ -17,6 +17,11 @@ pub(crate) fn secret(source: &Source, principal: &str) -> String {
         "{source}: not permitted for this pod, or not there. An officer can allow it: coffer grant read {} --to {principal}",
         source.path
     )
+}
+
+/// For a secret that the vault gives on conditions that do not hold: which, it says; why, it tells operators.
+pub(crate) fn withheld(source: &Source, error: &Error, principal: &str) -> String {
+    format!("{source}: {error} (coffer why {principal} read {})", source.path)
 }
 
 /// For a login that the vault refuses: it does not say why, so this shows what it was asked.

@@ -43,15 +43,6 @@ async fn follow_for_ever(agent: &mut Agent, ready: &Cell<bool>) -> Result<(), Fa
     begin(agent).await?;
     ready.set(true);
     let paths = agent.followed();
-    if paths.is_empty() {
-        tracing::info!("every secret is of a fixed version, or a credential: there is nothing to follow");
-        loop {
-            until(agent.credentials_due()).await;
-            if let Err(why) = tend(agent).await {
-                tracing::warn!("{why}");
-            }
-        }
-    }
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let mut poll_at = next_poll(agent);
     let mut resume = None;
@@ -213,7 +204,7 @@ async fn gather(watch: &mut Watch, first: Result<Option<Event>, Error>) -> Batch
 
 /// Brings the files to what the events say.
 async fn handle(agent: &mut Agent, paths: &[String], events: &[Event]) -> Result<(), String> {
-    let mut due = BTreeSet::new();
+    let (mut due, mut withheld) = (BTreeSet::new(), false);
     for event in events {
         match event {
             Event::Changed { path, version } if paths.contains(path) && agent.announce(path, *version) => {
@@ -223,11 +214,15 @@ async fn handle(agent: &mut Agent, paths: &[String], events: &[Event]) -> Result
                 due.remove(path);
                 agent.withdraw(path);
             }
+            Event::Withheld { path } if paths.contains(path) => {
+                due.remove(path);
+                withheld |= agent.withhold_path(path);
+            }
             Event::Resync => due.extend(paths.iter().cloned()),
             _ => {}
         }
     }
-    match due.is_empty() {
+    match due.is_empty() && !withheld {
         true => Ok(()),
         false => {
             let sources = agent.changed(&due);

@@ -77,6 +77,7 @@ impl<T: Target> Databases<T> {
             path: PATH.into(),
             principal: principal.into(),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         self.vault.operator(OFFICER).await?.grants().create_grant(request).await?;
         Ok(())

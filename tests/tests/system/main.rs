@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod database;
 mod disk_full;
+mod gate;
 mod images;
 mod key_file;
 mod keys;

@@ -96,6 +96,17 @@ fn of_the_vault() -> Vec<Row> {
         "ClusterService"/"DeleteCluster", Only(&[ADMIN]), clusters.delete_cluster(DeleteClusterRequest { name: "absent".into(), ..Default::default() });
         "ClusterService"/"ConfirmPodLoss", Only(&[ADMIN]), clusters.confirm_pod_loss(ConfirmPodLossRequest { name: "absent".into() });
 
+        "GateService"/"PutSigner", Only(&[OFFICER]), gate.put_signer(PutSignerRequest { name: "release".into(), key_path: "transit/sign/absent".into() });
+        "GateService"/"ListSigners", Only(&[ADMIN, OFFICER, AUDITOR]), gate.list_signers(ListSignersRequest {});
+        "GateService"/"DeleteSigner", Only(&[OFFICER]), gate.delete_signer(DeleteSignerRequest { name: "absent".into() });
+        // Who may use the key of a signer may: there is none.
+        "GateService"/"AttestImage", Only(&[]), gate.attest_image(AttestImageRequest {
+            signer: "absent".into(), scan: Some(crate::gate::clean_scan(1)), ..Default::default() });
+        "GateService"/"ListVerdicts", Only(&[ADMIN, OFFICER, AUDITOR]), gate.list_verdicts(ListVerdictsRequest::default());
+        "GateService"/"RevokeVerdict", Only(&[OFFICER]), gate.revoke_verdict(RevokeVerdictRequest {
+            manifest: format!("sha256:{}", "0".repeat(64)), ..Default::default() });
+        "GateService"/"ListGatedPods", Only(&[ADMIN, OFFICER, AUDITOR]), gate.list_gated_pods(ListGatedPodsRequest::default());
+
         "GrantService"/"CreateGrant", Only(&[OFFICER]), grants.create_grant(CreateGrantRequest {
             actions: vec!["read".into()], path: PATH.into(), principal: "k8s:test/shop/reader".into(), ..Default::default() });
         "GrantService"/"DeleteGrant", Only(&[OFFICER]), grants.delete_grant(DeleteGrantRequest { id: "0".repeat(32) });

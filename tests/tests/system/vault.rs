@@ -213,6 +213,7 @@ impl Vault {
             path: path.to_owned(),
             principal: principal.to_owned(),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         let answer = self.operator(OFFICER).await?.grants().create_grant(request).await?.into_inner();
         answer.grant.context("a grant that is made is shown")

@@ -155,6 +155,14 @@ rpcs! {
     DELETE_GRANT = "GrantService" "DeleteGrant" Permission(Action::PolicyManage), audited: true, tenant: true;
     LIST_GRANTS = "GrantService" "ListGrants" Permission(Action::PolicyRead), audited: true, tenant: true;
 
+    PUT_SIGNER = "GateService" "PutSigner" Permission(Action::GateManage), audited: true, tenant: true;
+    LIST_SIGNERS = "GateService" "ListSigners" Permission(Action::GateRead), audited: true, tenant: true;
+    DELETE_SIGNER = "GateService" "DeleteSigner" Permission(Action::GateManage), audited: true, tenant: true;
+    ATTEST_IMAGE = "GateService" "AttestImage" Session, audited: true, tenant: true;
+    LIST_VERDICTS = "GateService" "ListVerdicts" Permission(Action::GateRead), audited: true, tenant: true;
+    REVOKE_VERDICT = "GateService" "RevokeVerdict" Permission(Action::GateManage), audited: true, tenant: true;
+    LIST_GATED_PODS = "GateService" "ListGatedPods" Permission(Action::GateRead), audited: true, tenant: true;
+
     PUT_POLICY = "PolicyService" "PutPolicy" Permission(Action::PolicyManage), audited: true, tenant: true;
     GET_POLICY = "PolicyService" "GetPolicy" Permission(Action::PolicyRead), audited: true, tenant: true;
     LIST_POLICIES = "PolicyService" "ListPolicies" Permission(Action::PolicyRead), audited: true, tenant: true;

@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod convert;
 mod database;
+mod gate;
 mod grant;
 mod health;
 mod keys;
@@ -32,7 +33,7 @@ use coffer_core::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX};
 use coffer_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
     cluster_service_server::ClusterServiceServer, database_service_server::DatabaseServiceServer,
-    grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
+    gate_service_server::GateServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
     kubernetes_service_server::KubernetesServiceServer, kv_service_server::KvServiceServer,
     lease_service_server::LeaseServiceServer, mount_service_server::MountServiceServer,
     operator_service_server::OperatorServiceServer, pki_service_server::PkiServiceServer,
@@ -147,6 +148,7 @@ impl Api {
             .add_service(limited!(SessionServiceServer))
             .add_service(limited!(ClusterServiceServer))
             .add_service(limited!(GrantServiceServer))
+            .add_service(limited!(GateServiceServer))
             .add_service(limited!(PolicyServiceServer))
             .add_service(limited!(KvServiceServer))
             .add_service(limited!(MountServiceServer))

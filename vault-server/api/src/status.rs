@@ -65,7 +65,9 @@ const fn code(reason: Reason) -> Code {
     match reason {
         Reason::SessionInvalid | Reason::LoginRefused => Code::Unauthenticated,
         Reason::LoginBusy | Reason::Busy => Code::ResourceExhausted,
-        Reason::NotFoundOrDenied | Reason::LocalOnly | Reason::SelfGrant | Reason::RoleNotHeld => Code::PermissionDenied,
+        Reason::NotFoundOrDenied | Reason::ConditionUnmet | Reason::LocalOnly | Reason::SelfGrant | Reason::RoleNotHeld => {
+            Code::PermissionDenied
+        }
         Reason::NotFound => Code::NotFound,
         Reason::InvalidArgument
         | Reason::PathInvalid

@@ -87,6 +87,10 @@ actions! {
     PolicyRead = "policy:read" on system,
     /// Grant, revoke, and change policies.
     PolicyManage = "policy:manage" on system,
+    /// See verdicts on images, postures of nodes, and what pods may get.
+    GateRead = "gate:read" on system,
+    /// Say whose verdicts count, take them back, and confirm that nodes have fallen silent.
+    GateManage = "gate:manage" on system,
     /// Read the audit log.
     AuditRead = "audit:read" on system,
 }

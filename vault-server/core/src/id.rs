@@ -83,6 +83,8 @@ ids! {
     SessionId,
     /// A grant.
     GrantId,
+    /// A signer of verdicts on images.
+    SignerId,
     /// A lease of a credential.
     LeaseId,
     /// An operator.

@@ -8,6 +8,7 @@ mod text;
 
 pub mod action;
 pub mod clock;
+pub mod digest;
 pub mod id;
 pub mod limits;
 pub mod measure;

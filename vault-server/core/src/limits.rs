@@ -261,3 +261,27 @@ pub const REQUEST_ID_CHARS_MAX: usize = 64;
 pub const FAILURES_PER_ADDRESS_MAX: u32 = 60;
 /// Addresses whose connections and failures are remembered when they have none open.
 pub const ADDRESSES_MAX: usize = 10_000;
+
+/// How old the verdict on an image may be that a grant asks for, at most: ten years.
+pub const REQUIRED_AGE_MAX: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// Signers of verdicts on images.
+pub const SIGNERS_MAX: usize = 100;
+/// Verdicts on images.
+pub const VERDICTS_MAX: usize = 10_000;
+/// Findings in a verdict.
+pub const IMAGE_FINDINGS_MAX: usize = 64;
+/// Images of the index that an image was chosen from.
+pub const INDEX_IMAGES_MAX: usize = 32;
+/// Bytes of what an image is called.
+pub const REFERENCE_BYTES_MAX: usize = 512;
+/// Bytes of a word about a scan: platform, scanner, day of the advisories, id of a check.
+pub const SCAN_WORD_BYTES_MAX: usize = 64;
+/// Bytes of what a finding is seen from, of an exception, and of the reason for taking a verdict back.
+pub const FINDING_BYTES_MAX: usize = 512;
+/// How far the clock of a machine that scans may be ahead of the vault's.
+pub const SCAN_AHEAD_MAX: Duration = Duration::from_secs(60);
+/// How long a verdict counts, unless said otherwise.
+pub const ATTESTATION_LIFETIME_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+/// How long a verdict counts, at most.
+pub const ATTESTATION_LIFETIME_MAX: Duration = Duration::from_secs(365 * 86_400);

@@ -13,6 +13,7 @@ mod entity;
 mod explain;
 mod grant;
 mod index;
+mod requirement;
 mod rule;
 
 use std::{
@@ -29,9 +30,10 @@ use self::{
 };
 pub use self::{
     check::Finding,
-    context::{Context, HostPosture, ImageVerdict, PodFacts},
+    context::{Context, HostFacts, HostPosture, ImageFacts, ImageVerdict, PodFacts, PodSecurity, Switch},
     explain::{DecidingRule, Explanation},
     grant::Grant,
+    requirement::{Condition, Requirement, RequirementError},
     rule::RuleId,
 };
 use crate::{

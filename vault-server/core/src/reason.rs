@@ -34,6 +34,8 @@ reasons! {
     LoginBusy = "LOGIN_BUSY", retryable: true;
     /// Not permitted, or not there: which is not told.
     NotFoundOrDenied = "NOT_FOUND_OR_DENIED", retryable: false;
+    /// A grant gives it on conditions that do not hold: of the caller's images, its node, or its pod.
+    ConditionUnmet = "CONDITION_UNMET", retryable: false;
     /// What the caller may see is not there.
     NotFound = "NOT_FOUND", retryable: false;
     /// The request itself is malformed.

@@ -144,11 +144,11 @@ impl ApiServer {
     }
 
     /// Watches all pods, in a task of `tracker`, until `cancel`. What was `known` before protects it from being taken
-    /// for gone at once.
+    /// for gone at once. Of those with a token for the `audience` it is known what they are made of.
     #[must_use]
-    pub fn watch_pods(&self, tracker: &TaskTracker, cancel: CancellationToken, known: Known) -> PodCache {
+    pub fn watch_pods(&self, tracker: &TaskTracker, cancel: CancellationToken, audience: &str, known: Known) -> PodCache {
         let cache = PodCache::new(known);
-        tracker.spawn(watcher::run(self.clone(), cache.clone(), cancel));
+        tracker.spawn(watcher::run(self.clone(), audience.to_owned(), cache.clone(), cancel));
         cache
     }
 }

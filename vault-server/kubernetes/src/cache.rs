@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::index::{Index, Observed, Relisted, State, Uid};
+use crate::{
+    index::{Index, Observed, Relisted, State, Uid},
+    workload::Workload,
+};
 
 /// How old the API server's last sign of life may be before its pods count as unknown.
 pub const STALE_SECS_MAX: u64 = 60;
@@ -53,6 +56,23 @@ pub enum PodState {
     Unknown,
 }
 
+/// A pod that has a token for the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodWorkload {
+    /// Its UID.
+    pub uid: Arc<str>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its service account.
+    pub service_account: String,
+    /// The node that it was given to, once it was.
+    pub node: Option<String>,
+    /// What it is made of.
+    pub workload: Arc<Workload>,
+}
+
 /// How the cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
@@ -80,6 +100,8 @@ struct Shared {
     heard: Mutex<Option<Instant>>,
     changed: watch::Sender<()>,
     gone: broadcast::Sender<Arc<str>>,
+    /// Counts what pods with a token for the vault have become.
+    workloads: watch::Sender<u64>,
     confirmed: Notify,
 }
 
@@ -90,6 +112,7 @@ impl PodCache {
             heard: Mutex::new(None),
             changed: watch::Sender::new(()),
             gone: broadcast::Sender::new(GONE_EVENTS_KEPT),
+            workloads: watch::Sender::new(0),
             confirmed: Notify::new(),
         }))
     }
@@ -112,6 +135,40 @@ impl PodCache {
                 ips: pod.ips.to_vec(),
             },
         }
+    }
+
+    /// Whether there has been a list, which pods that live are in.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.index().synced()
+    }
+
+    /// What a pod is made of that has a token for the vault, as it was seen last, however long ago: a pod does not become
+    /// another because the API server is away.
+    #[must_use]
+    pub fn workload(&self, uid: &str) -> Option<Arc<Workload>> {
+        self.index().workload(uid).cloned()
+    }
+
+    /// All pods that have a token for the vault, in no order.
+    #[must_use]
+    pub fn workloads(&self) -> Vec<PodWorkload> {
+        let index = self.index();
+        let pods = index.workloads().map(|(uid, pod, workload)| PodWorkload {
+            uid: Uid::clone(uid),
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            service_account: pod.service_account.to_string(),
+            node: pod.node.as_deref().map(str::to_owned),
+            workload: Arc::clone(workload),
+        });
+        pods.collect()
+    }
+
+    /// Tells each time when pods with a token for the vault are others than they were.
+    #[must_use]
+    pub fn workload_changes(&self) -> watch::Receiver<u64> {
+        self.0.workloads.subscribe()
     }
 
     /// What is known of a pod, once it was seen alive or gone, or at the deadline. For pods that may be newer than the
@@ -174,6 +231,7 @@ impl PodCache {
             Relisted::Taken(gone) => {
                 self.heard();
                 self.tell(gone);
+                self.tell_workloads();
                 true
             }
             Relisted::Foreign => {
@@ -184,8 +242,16 @@ impl PodCache {
     }
 
     pub(crate) fn apply(&self, uid: &str, observed: Observed) {
-        let gone = self.index_mut().apply(uid, observed);
+        let (gone, changed) = {
+            let mut index = self.index_mut();
+            let before = index.workload(uid).cloned();
+            let gone = index.apply(uid, observed);
+            (gone, before.as_ref() != index.workload(uid))
+        };
         self.tell(gone);
+        if changed {
+            self.tell_workloads();
+        }
     }
 
     pub(crate) fn delete(&self, uid: &str) {
@@ -211,6 +277,10 @@ impl PodCache {
         self.0.changed.send_replace(());
     }
 
+    fn tell_workloads(&self) {
+        self.0.workloads.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     fn fresh(&self) -> bool {
         let heard = *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.is_some_and(|heard| heard.elapsed() <= Duration::from_secs(STALE_SECS_MAX))
@@ -228,7 +298,14 @@ impl PodCache {
 #[cfg(test)]
 mod tests {
     use super::{CacheStatus, Duration, GONE_EVENTS_KEPT, Instant, Known, Observed, PodCache, PodState, STALE_SECS_MAX};
-    use crate::index::Pod;
+    use std::sync::Arc;
+
+    use coffer_checks::workload::Level;
+
+    use crate::{
+        index::Pod,
+        workload::{Container, Workload},
+    };
     use tokio::{sync::broadcast::error::RecvError, time::advance};
 
     fn alive() -> Observed {
@@ -238,6 +315,7 @@ mod tests {
             service_account: "api".into(),
             node: Some("n".into()),
             ips: Box::from(["10.0.0.1".parse().unwrap()]),
+            workload: None,
         })
     }
 
@@ -325,6 +403,31 @@ mod tests {
             cache.delete(&format!("u-{number}"));
         }
         assert!(matches!(gone.recv().await, Err(RecvError::Lagged(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pod_is_made_of_outlives_the_news_and_is_told_when_it_changes() {
+        let of = |image: &str| {
+            let container = Container { name: "app".to_owned(), image: image.to_owned(), running: String::new() };
+            let workload = Workload { level: Level::Restricted, containers: vec![container] };
+            let Observed::Alive(pod) = alive() else { panic!("it lives") };
+            Observed::Alive(Pod { workload: Some(Arc::new(workload)), ..pod })
+        };
+        let cache = synced();
+        let mut changes = cache.workload_changes();
+        cache.apply("u-1", alive());
+        assert!(!changes.has_changed().unwrap(), "it has no token");
+        for (image, changed) in [("a", true), ("a", false), ("b", true)] {
+            cache.apply("u-2", of(image));
+            assert_eq!(changes.has_changed().unwrap(), changed, "{image}");
+            changes.mark_unchanged();
+        }
+        advance(Duration::from_secs(STALE_SECS_MAX + 1)).await;
+        assert_eq!(cache.workload("u-2").unwrap().containers[0].image, "b");
+        let pods = cache.workloads();
+        assert_eq!(pods.iter().map(|pod| (&*pod.uid, pod.name.as_str())).collect::<Vec<_>>(), [("u-2", "api-1")]);
+        cache.delete("u-2");
+        assert!(cache.workload("u-2").is_none() && cache.workload("u-1").is_none());
     }
 
     #[tokio::test(start_paused = true)]

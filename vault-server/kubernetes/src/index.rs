@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::workload::Workload;
+
 /// Pods of a cluster that are kept.
 pub const PODS_MAX: usize = 500_000;
 /// Pods that are remembered to be gone, the latest.
@@ -27,6 +29,8 @@ pub(crate) struct Pod {
     pub(crate) service_account: Box<str>,
     pub(crate) node: Option<Box<str>>,
     pub(crate) ips: Box<[IpAddr]>,
+    /// For a pod that has a token for the vault.
+    pub(crate) workload: Option<Arc<Workload>>,
 }
 
 /// A pod as the API server shows it.
@@ -107,6 +111,17 @@ impl Index {
             tracing::error!("the cluster has more pods than can be kept");
         }
         None
+    }
+
+    /// What is known of a pod that has a token for the vault, however old the news is.
+    pub(crate) fn workload(&self, uid: &str) -> Option<&Arc<Workload>> {
+        self.pods.get(uid)?.pod.as_ref()?.workload.as_ref()
+    }
+
+    /// The pods that have a token for the vault.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = (&Uid, &Pod, &Arc<Workload>)> {
+        let pods = self.pods.iter().filter_map(|(uid, entry)| Some((uid, entry.pod.as_ref()?)));
+        pods.filter_map(|(uid, pod)| Some((uid, pod, pod.workload.as_ref()?)))
     }
 
     /// Takes over that one pod was deleted. Answers with its UID where it was alive.

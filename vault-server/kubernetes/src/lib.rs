@@ -16,10 +16,14 @@ mod object;
 mod objects;
 mod token;
 mod watcher;
+mod workload;
 
 pub use self::api::{AUDIENCE_BYTES_MAX, ApiServer, ApiServerConfig, Review, ReviewedPod, TOKEN_BYTES_MAX};
-pub use self::cache::{CacheStatus, GONE_EVENTS_KEPT, Known, PodCache, PodState, STALE_SECS_MAX};
+pub use self::cache::{CacheStatus, GONE_EVENTS_KEPT, Known, PodCache, PodState, PodWorkload, STALE_SECS_MAX};
 pub use self::http::{ApiError, CALL_SECS_MAX, JWKS_BYTES_MAX, fetch_jwks};
 pub use self::index::{GONE_PODS_KEPT, LOSS_PODS_MIN, LOSS_SHARE, PODS_MAX};
 pub use self::objects::OBJECT_BYTES_MAX;
 pub use self::token::{Account, Made, MadeToken, Rule, TOKEN_ACT_SECS_MAX, TOKEN_SECS_MIN, TokenPlan};
+pub use self::workload::{Container, Workload};
+/// A level of Pod Security.
+pub use coffer_checks::workload::Level;

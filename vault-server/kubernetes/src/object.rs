@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{
     ApiError,
     index::{Observed, Pod},
+    workload,
 };
 
 #[derive(Deserialize)]
@@ -47,10 +49,11 @@ struct ListMetadata {
 
 /// A page of pods.
 #[derive(Deserialize)]
-struct PodList {
+struct PodList<'a> {
     metadata: ListMetadata,
     // Absent or null would be a list that is not one; an empty one is `[]`.
-    items: Vec<PodObject>,
+    #[serde(borrow)]
+    items: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +71,39 @@ struct PodSpec {
     node_name: Option<String>,
     #[serde(default)]
     service_account_name: String,
+    #[serde(default)]
+    volumes: Vec<Volume>,
+}
+
+#[derive(Deserialize)]
+struct Volume {
+    projected: Option<Projected>,
+}
+
+#[derive(Deserialize)]
+struct Projected {
+    // Null in what old versions wrote.
+    sources: Option<Vec<Source>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Source {
+    service_account_token: Option<TokenSource>,
+}
+
+#[derive(Deserialize)]
+struct TokenSource {
+    audience: Option<String>,
+}
+
+impl PodSpec {
+    /// Whether a volume has a token for this audience in it.
+    fn has_token_for(&self, audience: &str) -> bool {
+        let sources = self.volumes.iter().filter_map(|volume| volume.projected.as_ref()?.sources.as_ref()).flatten();
+        let mut audiences = sources.filter_map(|source| source.service_account_token.as_ref()?.audience.as_deref());
+        audiences.any(|found| found == audience)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -94,9 +130,9 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn read(answer: &[u8]) -> Result<Self, ApiError> {
-        let list: PodList = read(answer)?;
-        let pods = list.items.into_iter().map(PodObject::observe).collect::<Result<_, _>>()?;
+    pub(crate) fn read(answer: &[u8], audience: &str) -> Result<Self, ApiError> {
+        let list: PodList<'_> = read(answer)?;
+        let pods = list.items.into_iter().map(|item| Ok(pod(item, audience)?.0)).collect::<Result<_, ApiError>>()?;
         Ok(Self { pods, version: list.metadata.resource_version, next: list.metadata.next })
     }
 }
@@ -117,7 +153,7 @@ pub(crate) enum Event {
 struct RawEvent<'a> {
     r#type: String,
     #[serde(borrow)]
-    object: &'a serde_json::value::RawValue,
+    object: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -132,20 +168,17 @@ struct Status {
 }
 
 impl Event {
-    pub(crate) fn read(line: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn read(line: &[u8], audience: &str) -> Result<Self, ApiError> {
         let event: RawEvent<'_> = read(line)?;
         let object = event.object.get().as_bytes();
         match event.r#type.as_str() {
             "ADDED" | "MODIFIED" => {
-                let object: PodObject = read(object)?;
-                let version = object.metadata.resource_version.clone();
-                let (uid, pod) = object.observe()?;
+                let ((uid, pod), version) = pod(event.object, audience)?;
                 Ok(Self::Applied { uid, pod, version })
             }
             "DELETED" => {
-                let object: PodObject = read(object)?;
-                let version = object.metadata.resource_version.clone();
-                Ok(Self::Deleted { uid: object.observe()?.0, version })
+                let ((uid, _), version) = pod(event.object, audience)?;
+                Ok(Self::Deleted { uid, version })
             }
             "BOOKMARK" => Ok(Self::Bookmark { version: read::<Bookmark>(object)?.metadata.resource_version }),
             "ERROR" => Ok(Self::Error(read::<Status>(object)?.code)),
@@ -154,24 +187,28 @@ impl Event {
     }
 }
 
-impl PodObject {
-    fn observe(self) -> Result<(String, Observed), ApiError> {
-        if self.metadata.uid.is_empty() {
-            return Err(ApiError::Unreadable("a pod without a UID".into()));
-        }
-        if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
-            return Ok((self.metadata.uid, Observed::Ended));
-        }
-        let ips: Vec<IpAddr> = self.status.pod_ips.into_iter().filter_map(|ip| ip.ip).filter_map(|ip| ip.parse().ok()).collect();
-        let pod = Pod {
-            namespace: self.metadata.namespace.into(),
-            name: self.metadata.name.into(),
-            service_account: self.spec.service_account_name.into(),
-            node: self.spec.node_name.map(Into::into),
-            ips: ips.into(),
-        };
-        Ok((self.metadata.uid, Observed::Alive(pod)))
+/// A pod's UID, what is kept of it, and its version.
+fn pod(json: &RawValue, audience: &str) -> Result<((String, Observed), String), ApiError> {
+    let object: PodObject = read(json.get().as_bytes())?;
+    let version = object.metadata.resource_version;
+    if object.metadata.uid.is_empty() {
+        return Err(ApiError::Unreadable("a pod without a UID".into()));
     }
+    if matches!(object.status.phase.as_str(), "Succeeded" | "Failed") {
+        return Ok(((object.metadata.uid, Observed::Ended), version));
+    }
+    let ips: Vec<IpAddr> = object.status.pod_ips.into_iter().filter_map(|ip| ip.ip).filter_map(|ip| ip.parse().ok()).collect();
+    // Most pods ask for nothing here, and a whole pod takes long to read.
+    let workload = if object.spec.has_token_for(audience) { workload::read(json.get(), audience) } else { None };
+    let pod = Pod {
+        namespace: object.metadata.namespace.into(),
+        name: object.metadata.name.into(),
+        service_account: object.spec.service_account_name.into(),
+        node: object.spec.node_name.map(Into::into),
+        ips: ips.into(),
+        workload,
+    };
+    Ok(((object.metadata.uid, Observed::Alive(pod)), version))
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, ApiError> {
@@ -188,7 +225,7 @@ mod tests {
         "podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}]}}"#;
 
     fn event(kind: &str, object: &str) -> Event {
-        Event::read(format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes()).unwrap()
+        Event::read(format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes(), "coffer").unwrap()
     }
 
     #[test]
@@ -220,17 +257,17 @@ mod tests {
         let bookmark = r#"{"kind":"Pod","metadata":{"resourceVersion":"18"}}"#;
         assert!(matches!(event("BOOKMARK", bookmark), Event::Bookmark { version } if version == "18"));
         assert!(matches!(event("ERROR", r#"{"kind":"Status","code":410}"#), Event::Error(410)));
-        assert!(Event::read(br#"{"type":"OTHER","object":{}}"#).is_err());
-        assert!(Event::read(b"{").is_err());
-        assert!(Event::read(br#"{"type":"ADDED","object":{"metadata":{}}}"#).is_err(), "no UID");
+        assert!(Event::read(br#"{"type":"OTHER","object":{}}"#, "coffer").is_err());
+        assert!(Event::read(b"{", "coffer").is_err());
+        assert!(Event::read(br#"{"type":"ADDED","object":{"metadata":{}}}"#, "coffer").is_err(), "no UID");
     }
 
     #[test]
     fn a_list_that_is_none_is_not_taken_for_an_empty_one() {
         let list = format!(r#"{{"metadata":{{"resourceVersion":"9","continue":"next"}},"items":[{POD}]}}"#);
-        let page = Page::read(list.as_bytes()).unwrap();
+        let page = Page::read(list.as_bytes(), "coffer").unwrap();
         assert_eq!((page.pods.len(), page.version.as_str(), page.next.as_str()), (1, "9", "next"));
-        assert!(Page::read(br#"{"metadata":{"resourceVersion":"9"},"items":[]}"#).unwrap().pods.is_empty());
+        assert!(Page::read(br#"{"metadata":{"resourceVersion":"9"},"items":[]}"#, "coffer").unwrap().pods.is_empty());
         for wrong in [
             r#"{"metadata":{"resourceVersion":"9"}}"#,
             r#"{"metadata":{"resourceVersion":"9"},"items":null}"#,
@@ -238,7 +275,7 @@ mod tests {
             r#"{"kind":"Status","code":200}"#,
             "",
         ] {
-            assert!(Page::read(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(Page::read(wrong.as_bytes(), "coffer").is_err(), "{wrong}");
         }
     }
 

@@ -27,13 +27,15 @@ const PAGE_BYTES_MAX: usize = 256 << 20;
 /// The HTTP status of a server that has forgotten where the watch was.
 const EXPIRED: u16 = 410;
 
-pub(crate) async fn run(api: ApiServer, cache: PodCache, cancel: CancellationToken) {
-    let watcher = Watcher { api, cache, backoff_ms: BACKOFF_MS_MIN };
+pub(crate) async fn run(api: ApiServer, audience: String, cache: PodCache, cancel: CancellationToken) {
+    let watcher = Watcher { api, audience, cache, backoff_ms: BACKOFF_MS_MIN };
     cancel.run_until_cancelled(watcher.run()).await;
 }
 
 struct Watcher {
     api: ApiServer,
+    /// Whom tokens for the vault are for.
+    audience: String,
     cache: PodCache,
     backoff_ms: u64,
 }
@@ -68,7 +70,7 @@ impl Watcher {
         let mut next = String::new();
         loop {
             let path = format!("/api/v1/pods?limit={PAGE_PODS}&continue={next}");
-            let page = Page::read(&self.api.server().get(&path, PAGE_BYTES_MAX).await?)?;
+            let page = Page::read(&self.api.server().get(&path, PAGE_BYTES_MAX).await?, &self.audience)?;
             pods.extend(page.pods);
             if pods.len() > PODS_MAX {
                 return Err(ApiError::TooLarge);
@@ -119,7 +121,7 @@ impl Watcher {
     /// nothing until it has come as far again.
     async fn went_back(&self, version: &str) -> bool {
         let Ok(newest) = self.api.server().get("/api/v1/pods?limit=1", PAGE_BYTES_MAX).await else { return false };
-        let Ok(newest) = Page::read(&newest) else { return false };
+        let Ok(newest) = Page::read(&newest, &self.audience) else { return false };
         let back = is_before(&newest.version, version);
         if back {
             tracing::warn!("the API server has gone back to an earlier state: listing the pods anew");
@@ -142,7 +144,7 @@ impl Watcher {
                 self.cache.heard();
                 return Ok(());
             };
-            match Event::read(&line)? {
+            match Event::read(&line, &self.audience)? {
                 Event::Applied { uid, pod, version: now } => {
                     self.cache.apply(&uid, pod);
                     *version = now;

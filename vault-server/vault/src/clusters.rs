@@ -18,14 +18,14 @@ use coffer_core::{
 };
 use coffer_crypto::{jwt::KeySet, random};
 use coffer_kubernetes::{ApiServer, ApiServerConfig, CacheStatus, Known, PodCache, PodState, fetch_jwks};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
 use crate::{
-    Failure, Planned, PolicyChange, Unsealed,
+    Failure, Planned, PolicyChange, Unsealed, gate,
     losses::Losses,
     operators::check_etag,
     records::{ApiServerRecord, ClusterRecord, KeySourceRecord, PodCheck},
@@ -79,20 +79,20 @@ impl ClusterRuntime {
     pub(crate) async fn start(
         settings: &ClusterSettings,
         clock: &dyn Clock,
-        losses: &Arc<Losses>,
+        (losses, gate): (&Arc<Losses>, &Arc<gate::Changes>),
         known: Known,
     ) -> Result<Arc<Self>, Failure> {
         let api = settings.api_server.as_ref().map(connect).transpose()?;
         let text = read_keys(&settings.keys, api.as_ref()).await?;
         let set = parse_keys(&text)?;
-        Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), losses, known))
+        Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), (losses, gate), known))
     }
 
     /// The same for a cluster that is registered already: keys that cannot be read now are read when they are needed.
     async fn resume(
         settings: &ClusterSettings,
         clock: &dyn Clock,
-        losses: &Arc<Losses>,
+        (losses, gate): (&Arc<Losses>, &Arc<gate::Changes>),
         known: Known,
     ) -> Result<Arc<Self>, Failure> {
         let api = settings.api_server.as_ref().map(connect).transpose()?;
@@ -101,10 +101,10 @@ impl ClusterRuntime {
             source => read_keys(source, api.as_ref()).await,
         };
         match text.and_then(|text| parse_keys(&text)) {
-            Ok(set) => Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), losses, known)),
+            Ok(set) => Ok(Self::assemble(settings, api, Some(Keys { set, read: clock.now() }), (losses, gate), known)),
             Err(failure) => {
                 tracing::warn!(issuer = settings.issuer, %failure, "a cluster's keys cannot be read now");
-                Ok(Self::assemble(settings, api, None, losses, known))
+                Ok(Self::assemble(settings, api, None, (losses, gate), known))
             }
         }
     }
@@ -113,14 +113,15 @@ impl ClusterRuntime {
         settings: &ClusterSettings,
         api: Option<ApiServer>,
         keys: Option<Keys>,
-        losses: &Arc<Losses>,
+        (losses, gate): (&Arc<Losses>, &Arc<gate::Changes>),
         known: Known,
     ) -> Arc<Self> {
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
         let follow = settings.pod_check != PodCheck::None;
-        let pods = api.as_ref().filter(|_| follow).map(|api| api.watch_pods(&tasks, end.clone(), known));
+        let pods = api.as_ref().filter(|_| follow).map(|api| api.watch_pods(&tasks, end.clone(), &settings.audience, known));
         if let Some(pods) = &pods {
             tasks.spawn(tell_losses(pods.clone(), Arc::clone(losses), end.clone()));
+            tasks.spawn(tell_workloads(pods.workload_changes(), Arc::clone(gate), end.clone()));
         }
         Arc::new(Self {
             source: settings.keys.clone(),
@@ -195,6 +196,13 @@ async fn tell_losses(pods: PodCache, losses: Arc<Losses>, end: CancellationToken
                 Err(RecvError::Closed) => return,
             },
         }
+    }
+}
+
+/// Tells that pods are made of something else than before.
+async fn tell_workloads(mut changes: watch::Receiver<u64>, gate: Arc<gate::Changes>, end: CancellationToken) {
+    while end.run_until_cancelled(changes.changed()).await.is_some_and(|changed| changed.is_ok()) {
+        gate.tell();
     }
 }
 
@@ -356,7 +364,7 @@ impl Unsealed {
             };
             let follow = settings.pod_check != PodCheck::None;
             let known = if follow { self.known_pods(id).await? } else { Known::default() };
-            match ClusterRuntime::resume(&settings, &*self.clock, &self.session_losses, known).await {
+            match ClusterRuntime::resume(&settings, &*self.clock, (&self.session_losses, &self.gate_changes), known).await {
                 Ok(runtime) => {
                     self.runtimes.write().unwrap_or_else(PoisonError::into_inner).insert(id, runtime);
                 }

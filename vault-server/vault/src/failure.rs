@@ -41,6 +41,23 @@ impl Failure {
         Self::new(Reason::NotFoundOrDenied, "not permitted, or not there")
     }
 
+    /// A grant gives it on conditions that do not hold.
+    #[must_use]
+    pub fn condition_unmet(conditions: &str) -> Self {
+        let message =
+            format!("a grant gives this where {conditions} holds, which does not for this pod: coffer why tells the reason");
+        Self::told(Reason::ConditionUnmet, message)
+    }
+
+    /// The vault has not heard yet what a grant's conditions are about.
+    #[must_use]
+    pub const fn not_heard_yet() -> Self {
+        Self::new(
+            Reason::Unavailable,
+            "the vault has not heard of this pod or its node yet, which a grant's conditions are about; try again",
+        )
+    }
+
     /// A fault of the vault's own; what it was goes to the server's log.
     #[must_use]
     pub fn internal(what: &'static str) -> Self {

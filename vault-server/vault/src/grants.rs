@@ -8,7 +8,7 @@ use coffer_core::{
     id::GrantId,
     limits::{GRANTS_MAX, POLICY_BYTES_MAX},
     path::{Path, PathPattern},
-    policy::{Caller, Grant, Policies},
+    policy::{Caller, Grant, Policies, Requirement},
     principal::{Name, Principal, PrincipalPattern},
     reason::Reason,
 };
@@ -29,6 +29,8 @@ pub struct NewGrant {
     pub path: PathPattern,
     /// Who gets it.
     pub principal: PrincipalPattern,
+    /// What must hold of the pod that asks.
+    pub require: Requirement,
 }
 
 impl Unsealed {
@@ -44,6 +46,7 @@ impl Unsealed {
         if new.principal.matches(&caller.principal, &caller.roles) {
             return Err(Failure::new(Reason::SelfGrant, "nobody grants to themselves: ask another officer"));
         }
+        self.check_requirement(&new)?;
         let mount = self.mount(new.path.base())?;
         let holder = self.holder(&new.principal)?;
         let record = GrantRecord {
@@ -52,12 +55,14 @@ impl Unsealed {
             path: new.path.to_string(),
             mount,
             principal: new.principal.to_string(),
+            require: new.require.to_string(),
             holder,
             created: self.now(),
             created_by: caller.principal.to_string(),
         };
         let same = |row: &Row<GrantRecord>| {
             (&row.value.actions, &row.value.path, row.value.mount) == (&record.actions, &record.path, record.mount)
+                && row.value.require == record.require
                 && (&row.value.principal, row.value.holder) == (&record.principal, record.holder)
         };
         if let Some((_, row)) = self.grants.all().into_iter().find(|(_, row)| same(row)) {
@@ -67,9 +72,23 @@ impl Unsealed {
             return Err(Failure::told(Reason::LimitExceeded, format!("there are {GRANTS_MAX} grants already")));
         }
         let (mut batch, answer) = (Batch::default(), Arc::new(record.clone()));
-        let grant = Grant { id: record.id, actions: new.actions, path: new.path, principal: new.principal };
+        let NewGrant { actions, path, principal, require } = new;
+        let grant = Grant { id: record.id, actions, path, principal, require };
         let put = self.grants.put(&mut batch, &record.id.to_string(), record)?;
         Ok(Planned { batch, answer, then: vec![put], policy: PolicyChange::Added(grant) })
+    }
+
+    /// Conditions are of pods, and signers are known by name.
+    fn check_requirement(&self, new: &NewGrant) -> Result<(), Failure> {
+        if new.require.is_empty() {
+            return Ok(());
+        }
+        if !matches!(new.principal, PrincipalPattern::Workload { .. }) {
+            return Err(Failure::invalid(
+                "conditions are of pods: a grant with them is to workloads (k8s:...), not to operators",
+            ));
+        }
+        new.require.signer().map_or(Ok(()), |signer| self.signer(signer).map(drop))
     }
 
     /// Plans that a grant goes.
@@ -180,7 +199,9 @@ impl Unsealed {
         let principal: PrincipalPattern = record.principal.parse().ok()?;
         let stands = self.mount(path.base()).ok()? == record.mount && self.holder(&principal).ok()? == record.holder;
         let actions = record.actions.iter().filter_map(|action| action.parse().ok()).collect();
-        stands.then_some(Grant { id: record.id, actions, path, principal })
+        // One that this version cannot read holds never, rather than without its conditions.
+        let require = record.require.parse().ok()?;
+        stands.then_some(Grant { id: record.id, actions, path, principal, require })
     }
 
     pub(crate) fn compile(&self, version: u64) -> Result<Policies, Failure> {

@@ -23,7 +23,7 @@ pub use record::{LeaseName, LeaseState};
 pub use view::{LeaseInfo, Which};
 
 pub(crate) use counts::Changes;
-pub(crate) use ending::Endings;
+pub(crate) use ending::{Endings, Why};
 pub(crate) use issue::{Leased, NewLease, whole_second};
 pub(crate) use record::{CREDENTIALS, LeaseRecord, Owner, Target};
 pub(crate) use targets::{told, untold};

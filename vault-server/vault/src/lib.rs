@@ -13,6 +13,7 @@ mod epoch;
 mod failure;
 mod figures;
 mod first;
+mod gate;
 mod grants;
 mod idempotency;
 mod keys;
@@ -51,6 +52,10 @@ pub use databases::DatabasePath;
 pub use failure::Failure;
 pub use figures::{ClusterFigures, UnsealedFigures, VaultFigures};
 pub use first::Beginning;
+pub use gate::{
+    GatedGrant, GatedPod, ImageFinding, JudgedImage, NewVerdict, Revocation, Scan, SignerRecord, Standing, Unsigned,
+    VerdictRecord, Withheld,
+};
 pub use grants::NewGrant;
 pub use idempotency::Idempotency;
 pub use keys::Keyring;

@@ -124,6 +124,9 @@ pub struct GrantRecord {
     pub mount: MountId,
     /// The principal pattern.
     pub principal: String,
+    /// What must hold of the pod that asks; empty for nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub require: String,
     /// What the principal's name meant when the grant was made: the grant holds for nothing else of that name.
     pub holder: HolderRecord,
     /// When it was made.

@@ -9,7 +9,7 @@ use coffer_engines::kv::{
 };
 use coffer_secret::SecretBytes;
 
-use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed, watchers::Watcher};
+use crate::{Authenticated, Engine, Failure, Planned, PolicyChange, Record, Unsealed, unsealed::directory, watchers::Watcher};
 
 /// How long to wait before the store's changes are followed again after an error.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
@@ -151,6 +151,13 @@ impl Unsealed {
         Ok(self.kv(path)?.destroy(&self.barrier, path, etag).await?.into())
     }
 
+    /// Whether what is had at a path is made for each who asks: it has no versions, and does not change.
+    #[must_use]
+    pub fn is_made_for_each(&self, path: &Path) -> bool {
+        let makes = |engine| matches!(engine, Engine::Database | Engine::Kubernetes | Engine::Pki);
+        self.engine_of(path).is_ok_and(makes) && !self.is_static_credential(path)
+    }
+
     /// The newest version of a secret, if it can be read now.
     ///
     /// # Errors
@@ -203,6 +210,10 @@ impl Unsealed {
     async fn secret_key(&self, path: &Path) -> Result<PhysicalKey, Failure> {
         if self.is_static_credential(path) {
             return self.static_credential_key(path).await;
+        }
+        if self.is_made_for_each(path) {
+            // It is watched for what policy says of it: no change of the store is one of it.
+            return Ok(self.barrier.physical(&directory(self.tenant.id, "offered")?).await?);
         }
         Ok(self.barrier.physical(&self.kv(path)?.name_key(path)?).await?)
     }

@@ -31,7 +31,7 @@ pub(crate) const BOOTSTRAP: &str = "credential";
 /// What policy sees where a token does not say it.
 const UNKNOWN: &str = "unknown";
 /// How long the news of a new pod may take.
-const POD_NEWS_TIME_MAX: Duration = Duration::from_secs(30);
+pub(crate) const POD_NEWS_TIME_MAX: Duration = Duration::from_secs(30);
 /// Stored sessions that end in one transaction.
 const SESSIONS_ENDED_AT_ONCE: usize = 64;
 /// Session tokens that are remembered as opened.

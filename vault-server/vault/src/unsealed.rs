@@ -17,7 +17,7 @@ use coffer_core::{
     clock::{Clock, Timestamp},
     id::{RequestId, TenantId},
     path::Path,
-    policy::{Caller, Context, Decision, Explanation, HostPosture, ImageVerdict, Policies, Query, Resource},
+    policy::{Caller, Context, Decision, Explanation, ImageFacts, PodSecurity, Policies, Query, Resource},
     principal::{Name, Principal},
     reason::Reason,
 };
@@ -36,6 +36,7 @@ use crate::{
     databases::InUse,
     epoch,
     figures::Decisions,
+    gate::{self, Images, SignerRecord, VerdictRecord},
     leases::{Changes, Endings},
     lists::Lists,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
@@ -80,6 +81,11 @@ pub struct Unsealed {
     pub(crate) grants: Arc<Table<GrantRecord>>,
     pub(crate) policies: Arc<Table<PolicyRecord>>,
     pub(crate) sessions: Arc<Table<SessionRecord>>,
+    pub(crate) signers: Arc<Table<SignerRecord>>,
+    pub(crate) verdicts: Arc<Table<VerdictRecord>>,
+    /// What verdicts come to for images that were asked for lately.
+    pub(crate) images: Arc<Images>,
+    pub(crate) gate_changes: Arc<gate::Changes>,
     pub(crate) denials: Arc<Table<DenyRecord>>,
     pub(crate) bootstrap: Arc<Table<BootstrapRecord>>,
     pub(crate) repeats: RecordKey,
@@ -120,6 +126,8 @@ pub struct Unsealed {
     pub(crate) session_losses: Arc<Losses>,
     changes: Mutex<()>,
     pub(crate) not_before: Timestamp,
+    /// When the vault went to work.
+    pub(crate) began: Timestamp,
     /// How far the clock was behind that when the vault went to work.
     behind: Duration,
     _end: DropGuard,
@@ -183,6 +191,7 @@ impl Unsealed {
         let derived = async |scope, label| barrier.derived(scope, label).await.map_err(Failure::from);
         let ending = CancellationToken::new();
         let behind = told_behind(&*clock, not_before);
+        let began = clock.now().max(not_before);
         let vault = Self {
             mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
             erasures: Arc::new(Table::load(&barrier, directory(id, "erasure")?).await?),
@@ -198,6 +207,10 @@ impl Unsealed {
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
             policies: Arc::new(Table::load(&barrier, directory(id, "policy")?).await?),
             sessions: Arc::new(Table::load(&barrier, directory(id, SESSIONS)?).await?),
+            signers: Arc::new(Table::load(&barrier, directory(id, "signer")?).await?),
+            verdicts: Arc::new(Table::load(&barrier, directory(id, "verdict")?).await?),
+            images: Arc::default(),
+            gate_changes: Arc::default(),
             denials: Arc::new(Table::load(&barrier, directory(id, "denial")?).await?),
             bootstrap: Arc::new(Table::load(&barrier, directory(id, BOOTSTRAP_TABLE)?).await?),
             repeats: directory(id, "repeat")?,
@@ -234,6 +247,7 @@ impl Unsealed {
             log,
             seal,
             not_before,
+            began,
             behind,
         };
         vault.in_force.store(Arc::new(vault.compile(1)?));
@@ -336,7 +350,7 @@ impl Unsealed {
             Some(row) => self.known_pods(row.value.id).await?,
             None => Known::default(),
         };
-        ClusterRuntime::start(settings, &*self.clock, &self.session_losses, known).await
+        ClusterRuntime::start(settings, &*self.clock, (&self.session_losses, &self.gate_changes), known).await
     }
 
     /// Writes what was planned, with its audit record, and lets it take effect in memory.
@@ -388,6 +402,8 @@ impl Unsealed {
         self.grants.rewritten(key, version);
         self.policies.rewritten(key, version);
         self.sessions.rewritten(key, version);
+        self.signers.rewritten(key, version);
+        self.verdicts.rewritten(key, version);
         self.denials.rewritten(key, version);
         self.bootstrap.rewritten(key, version);
     }
@@ -401,6 +417,10 @@ impl Unsealed {
         self.grants.reload(&self.barrier).await?;
         self.policies.reload(&self.barrier).await?;
         self.sessions.reload(&self.barrier).await?;
+        self.signers.reload(&self.barrier).await?;
+        self.verdicts.reload(&self.barrier).await?;
+        self.images.forget();
+        self.gate_changed();
         self.denials.reload(&self.barrier).await?;
         self.bootstrap.reload(&self.barrier).await?;
         self.look_at_sessions();
@@ -423,11 +443,7 @@ impl Unsealed {
         Ok(())
     }
 
-    fn context(&self, who: &Authenticated) -> Context {
-        Context { pod: who.pod.clone(), until: Some(who.claims.expires), ..self.context_without_pod() }
-    }
-
-    fn context_without_pod(&self) -> Context {
+    pub(crate) fn context_without_pod(&self) -> Context {
         Context {
             now: self.now(),
             tenant: self.tenant_name().to_owned(),
@@ -437,8 +453,9 @@ impl Unsealed {
             }
             .to_owned(),
             pod: None,
-            image: ImageVerdict::Unknown,
-            host: HostPosture::Unknown,
+            image: ImageFacts::default(),
+            host: None,
+            workload: PodSecurity::Unknown,
             until: None,
         }
     }

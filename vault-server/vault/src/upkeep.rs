@@ -61,6 +61,7 @@ impl Unsealed {
         vault.keep_up("erasing what was deleted", |vault| async move { vault.erase_deleted_mounts().await });
         vault.keep_up("the look for what is due", Self::end_what_is_due);
         vault.keep_up("the look for owners who are gone", Self::end_with_owners);
+        vault.keep_up("the look for conditions that hold no longer", Self::withdraw_what_conditions_held);
         vault.keep_up("rotation of static roles", Self::rotate_static_roles);
         vault.keep_up("tidying certificates", |vault| async move { vault.tidy_certificates().await });
     }

@@ -146,10 +146,12 @@ pub(super) fn by_digest(name: &str, blobs: Box<dyn Blobs>, digest: Digest, choic
 }
 
 fn followed(mut reader: Reader<'_>, mut digest: Digest, choice: &Choice) -> Result<Image, OpenError> {
-    let mut index = None;
+    let (mut index, mut index_images) = (None, Vec::new());
     for _ in 0..DEPTH_MAX {
         let document: Document = reader.document(&digest)?;
         if let Some(manifests) = document.manifests {
+            // What an index within an index has beside it is not told: there is no one list of what the outermost stands for.
+            index_images = if index.is_none() { images(&manifests).map(|image| image.digest).collect() } else { Vec::new() };
             index.get_or_insert(digest);
             digest = of_platform(reader.name, &manifests, choice)?.digest;
             continue;
@@ -165,6 +167,7 @@ fn followed(mut reader: Reader<'_>, mut digest: Digest, choice: &Choice) -> Resu
         });
         return Ok(Image {
             index,
+            index_images,
             manifest: Some(digest),
             config_digest: config.digest,
             layers: layers.collect(),
@@ -176,11 +179,14 @@ fn followed(mut reader: Reader<'_>, mut digest: Digest, choice: &Choice) -> Resu
     Err(reader.broken(format!("indexes lead to indexes, {DEPTH_MAX} deep")))
 }
 
+/// The images of an index. Attestations of BuildKit's are none.
+fn images(manifests: &[Descriptor]) -> impl Iterator<Item = &Descriptor> {
+    manifests.iter().filter(|image| image.platform.as_ref().is_none_or(|platform| platform.os != "unknown"))
+}
+
 /// The one for the platform, which need not be said where there is one only.
 fn of_platform(name: &str, manifests: &[Descriptor], choice: &Choice) -> Result<Descriptor, OpenError> {
-    // Attestations of BuildKit's are no images.
-    let images: Vec<&Descriptor> =
-        manifests.iter().filter(|image| image.platform.as_ref().is_none_or(|platform| platform.os != "unknown")).collect();
+    let images: Vec<&Descriptor> = images(manifests).collect();
     let platforms = || images.iter().filter_map(|image| Some(image.platform.as_ref()?.name())).collect::<Vec<_>>().join(", ");
     if let ([one], None) = (images.as_slice(), &choice.platform) {
         return Ok((*one).clone());
@@ -227,6 +233,7 @@ pub(super) fn docker(name: &str, blobs: Box<dyn Blobs>, choice: &Choice) -> Resu
     });
     Ok(Image {
         index: None,
+        index_images: Vec::new(),
         manifest: None,
         config_digest: Digest::of(&bytes),
         layers: layers.collect(),

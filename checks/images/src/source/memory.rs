@@ -22,6 +22,7 @@ pub(super) fn image(config: Config, layers: Vec<Vec<u8>>) -> Image {
     }
     Image {
         index: None,
+        index_images: Vec::new(),
         manifest: None,
         config_digest: Digest::of(&[]),
         config,

@@ -68,6 +68,8 @@ fn an_image_is_chosen_by_its_platform_and_attestations_are_none() {
     });
     let image = opened(&layout, &choice(None, Some("linux/arm64"))).unwrap();
     assert!(image.index.is_some());
+    assert_eq!(image.index_images.len(), 2, "an attestation is no image");
+    assert!(image.manifest.is_some_and(|manifest| image.index_images.contains(&manifest)));
     let none = opened(&layout, &choice(None, Some("linux/riscv64"))).err().unwrap();
     assert!(none.ends_with("has no image for linux/riscv64: there are linux/amd64, linux/arm64"), "{none}");
 }

@@ -167,6 +167,7 @@ async fn grant(officer: &Client) -> Result<()> {
             path: path.to_owned(),
             principal: format!("operator:{DEVELOPER}"),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         answer(&Attempt::new("grant the developer's rights"), officer.grants().create_grant(request).await)?;
     }

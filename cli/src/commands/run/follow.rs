@@ -103,7 +103,7 @@ async fn gathered(watch: &mut Watch) -> Result<BTreeMap<String, Option<u64>>, St
     loop {
         match next.map_err(|error| error.to_string())? {
             Some(Event::Changed { path, version }) => drop(newest.insert(path, Some(version))),
-            Some(Event::Unavailable { path }) => drop(newest.insert(path, None)),
+            Some(Event::Unavailable { path } | Event::Withheld { path }) => drop(newest.insert(path, None)),
             Some(Event::SessionEnd) => return Err("the session has ended: coffer login in another terminal".to_owned()),
             // The state of each path follows.
             Some(_) => {}

@@ -44,6 +44,6 @@ impl Host {
             if self.root == Path::new("/") { ["/proc/sys/kernel/hostname", "/etc/hostname"] } else { ["/etc/hostname", ""] };
         let name = names.iter().find_map(|path| facts.values.of(path).known().map(|name| name.to_string()));
         let name = name.unwrap_or_else(|| self.root.display().to_string());
-        show(app, judge(&name, &facts), &self.options)
+        show(app, &mut judge(&name, &facts), &self.options)
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
@@ -10,9 +11,13 @@ use coffer_images::{Choice, Facts, Image as Opened, OpenError, gather, judge};
 use coffer_registry::{Client, Credentials, Reference, Registries};
 use tokio::{runtime::Handle, task::spawn_blocking};
 
-use super::report::{Options, show};
+use super::{
+    attest::{Asked, attest},
+    report::{Options, show},
+};
 use crate::{
     app::App,
+    args::parse_ttl,
     exit::Exit,
     failure::{Failure, Result},
     input::Source,
@@ -37,6 +42,7 @@ Examples:
   coffer scan image ./layout --tag 1.4
   docker save app:1.4 -o app.tar && coffer scan image app.tar
   coffer scan image app.tar -o json | jq '.findings[] | select(.tier == \"gate\")'
+  coffer scan image registry.example.com/team/app:1.4 --attest release
   coffer scan image app.tar --sarif app.sarif --fail-on critical")]
 pub(crate) struct Image {
     /// A folder, an archive, or HOST/REPOSITORY[:TAG][@DIGEST]
@@ -57,6 +63,12 @@ pub(crate) struct Image {
     /// The registry has no TLS; it is told no password
     #[arg(long)]
     plain_http: bool,
+    /// Have the result signed in the vault by this signer, and kept there: what a grant with --require image=pass asks for
+    #[arg(long, value_name = "SIGNER")]
+    attest: Option<String>,
+    /// How long the verdict counts: at most 365d [default: 30d]
+    #[arg(long, value_name = "TIME", requires = "attest", value_parser = parse_ttl)]
+    ttl: Option<Duration>,
     #[command(flatten)]
     options: Options,
 }
@@ -72,7 +84,13 @@ impl Image {
             let runtime = Handle::current();
             self.looked_at(app, move || Opened::pull(client, &reference, &runtime, &choice)).await?
         };
-        show(app, judge(&self.image, &facts), &self.options)
+        let mut report = judge(&self.image, &facts);
+        let exit = show(app, &mut report, &self.options)?;
+        if let Some(signer) = &self.attest {
+            let asked = Asked { signer, ttl: self.ttl, fail_on: self.options.fail_on() };
+            attest(app, &asked, &facts, &report).await?;
+        }
+        Ok(exit)
     }
 
     /// What is known of the image, while a person sees how far it is.

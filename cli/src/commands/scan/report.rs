@@ -35,6 +35,13 @@ pub(crate) struct Options {
     sarif: Option<PathBuf>,
 }
 
+impl Options {
+    /// The least severity that counts, as a word; empty where nothing does.
+    pub(super) fn fail_on(&self) -> &'static str {
+        self.fail_on.0.map_or("", Severity::as_str)
+    }
+}
+
 /// The least severity that counts; none where nothing does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FailOn(Option<Severity>);
@@ -66,9 +73,9 @@ struct Shown<'a> {
 ///
 /// # Errors
 /// Where the exceptions cannot be read or are wrong, or something cannot be written.
-pub(super) fn show(app: &App, mut report: Report, options: &Options) -> Result<Exit> {
+pub(super) fn show(app: &App, report: &mut Report, options: &Options) -> Result<Exit> {
     let exceptions = options.exceptions.as_ref().map(|path| read(app, path)).transpose()?.unwrap_or_default();
-    let ended = exceptions.apply(&mut report, today(app));
+    let ended = exceptions.apply(report, today(app));
     for ended in &ended {
         app.out.note(&format!("the exception for {} ended on {}: {} answers for it", ended.check, ended.until, ended.owner));
     }
@@ -76,10 +83,10 @@ pub(super) fn show(app: &App, mut report: Report, options: &Options) -> Result<E
     let exit = if report.worst().is_some_and(counts) { Exit::CheckFailed } else { Exit::Done };
     match &options.sarif {
         Some(path) if path.as_os_str() == "-" => {
-            app.out.raw(sarif::rendered(&report).as_bytes())?;
+            app.out.raw(sarif::rendered(report).as_bytes())?;
             return Ok(exit);
         }
-        Some(path) => fs::write(path, sarif::rendered(&report)).map_err(|error| Failure::file("write", path, &error))?,
+        Some(path) => fs::write(path, sarif::rendered(report)).map_err(|error| Failure::file("write", path, &error))?,
         None => {}
     }
     let findings: Vec<_> = report

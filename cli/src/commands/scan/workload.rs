@@ -69,7 +69,7 @@ impl Workload {
             }
             app.out.note(&nothing);
         }
-        show(app, judge(&target, &found), &self.options)
+        show(app, &mut judge(&target, &found), &self.options)
     }
 }
 

@@ -53,12 +53,6 @@ pub(crate) struct Credential {
 }
 
 impl Source {
-    /// Whether it changes without the agent's doing, and must be followed: a secret whose newest version is wanted, or a
-    /// credential that all share and that is rotated.
-    pub(crate) fn is_followed(&self) -> bool {
-        self.version == 0 && (self.credential.is_none() || is_shared_credential(&self.path))
-    }
-
     /// The newest version of the secret at a path.
     pub(crate) fn newest(path: &str) -> Self {
         Self { path: path.to_owned(), version: 0, credential: None }

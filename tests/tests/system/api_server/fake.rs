@@ -129,6 +129,20 @@ impl Fake {
         });
     }
 
+    /// A pod is asked to be something else, or has become it: this is merged into its object.
+    pub(crate) fn merge(&self, pod: &Pod, part: &Value) {
+        self.change(|cluster| {
+            let object = cluster.pods.entry(pod.uid.clone()).or_default();
+            for (name, value) in part.as_object().into_iter().flatten() {
+                for (inner, value) in value.as_object().into_iter().flatten() {
+                    object[name][inner] = value.clone();
+                }
+            }
+            object["metadata"]["resourceVersion"] = cluster.version.to_string().into();
+            json!({"type": "MODIFIED", "object": object.clone()})
+        });
+    }
+
     /// A pod dies.
     pub(crate) fn delete(&self, pod: &Pod) {
         self.change(|cluster| {

@@ -46,6 +46,7 @@ impl<T: Target> Databases<T> {
             path: CREDENTIAL.into(),
             principal: reader.into(),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         self.vault.operator(OFFICER).await?.grants().create_grant(request).await?;
         Ok(self)

@@ -185,6 +185,7 @@ async fn grant(officer: Client, load: Load) -> Result<()> {
             path: "kv/granted".to_owned(),
             principal: format!("k8s:{CLUSTER}/shop/{}", grantee(grant)),
             idempotency_key: String::new(),
+            require: Vec::new(),
         };
         officer.grants().create_grant(named(request, &format!("grant-{grant}"))).await?;
         load.notes.add(&format!("grant {grant}"))?;

@@ -7,7 +7,9 @@ use coffer_core::{
     action::Action,
     id::GrantId,
     path::{Path, PathPattern},
+    policy::{Requirement, RequirementError},
     principal::PrincipalPattern,
+    reason::Reason,
 };
 use coffer_proto::v1::{
     CreateGrantRequest, CreateGrantResponse, DeleteGrantRequest, DeleteGrantResponse, Grant, ListGrantsRequest,
@@ -37,13 +39,20 @@ pub(super) fn grant(record: &GrantRecord) -> Grant {
         principal: record.principal.clone(),
         created: convert::time(record.created),
         created_by: record.created_by.clone(),
+        require: words(&record.require),
     }
+}
+
+/// Conditions, each a word.
+fn words(require: &str) -> Vec<String> {
+    require.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 struct Create {
     actions: BTreeSet<Action>,
     path: PathPattern,
     principal: PrincipalPattern,
+    require: Requirement,
 }
 
 #[async_trait]
@@ -61,16 +70,25 @@ impl Operation for Create {
                 .ok_or_else(|| Failure::invalid("the actions of a grant are read, use, list, write, delete, destroy"))?,
             path: request.path.parse()?,
             principal: request.principal.parse()?,
+            require: request
+                .require
+                .join(",")
+                .parse()
+                .map_err(|error: RequirementError| Failure::told(Reason::InvalidArgument, error.to_string()))?,
         })
     }
 
     fn details(&self) -> BTreeMap<String, String> {
         let actions: Vec<_> = self.actions.iter().map(|action| action.name()).collect();
-        BTreeMap::from([
+        let mut details = BTreeMap::from([
             ("grant_actions".to_owned(), actions.join(",")),
             ("grant_path".to_owned(), self.path.to_string()),
             ("grant_to".to_owned(), self.principal.to_string()),
-        ])
+        ]);
+        if !self.require.is_empty() {
+            details.insert("grant_require".to_owned(), self.require.to_string());
+        }
+        details
     }
 
     fn idempotency_key(request: &CreateGrantRequest) -> &str {
@@ -78,7 +96,12 @@ impl Operation for Create {
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<CreateGrantResponse>, Failure> {
-        let new = NewGrant { actions: self.actions.clone(), path: self.path.clone(), principal: self.principal.clone() };
+        let new = NewGrant {
+            actions: self.actions.clone(),
+            path: self.path.clone(),
+            principal: self.principal.clone(),
+            require: self.require.clone(),
+        };
         let planned = call.vault.create_grant(&call.who.caller, new)?;
         call.record.detail("grant", planned.answer.id);
         Ok(planned.map(|record| CreateGrantResponse { grant: Some(grant(&record)) }))

@@ -12,7 +12,7 @@ use coffer_core::{
 use coffer_proto::v1::{
     DecidingRule, DeletePolicyRequest, DeletePolicyResponse, ExplainRequest, ExplainResponse, GetPolicyRequest,
     GetPolicyResponse, LintPolicyRequest, LintPolicyResponse, ListPoliciesRequest, ListPoliciesResponse, Policy, PolicyFinding,
-    PutPolicyRequest, PutPolicyResponse, policy_service_server::PolicyService,
+    PutPolicyRequest, PutPolicyResponse, WithheldGrant, policy_service_server::PolicyService,
 };
 use coffer_vault::{Failure, Planned, PolicyRecord, Row, etag};
 
@@ -166,6 +166,9 @@ impl Operation for Lint {
     }
 }
 
+/// Conditions that do not hold, of grants and pods, that an explanation tells.
+const WITHHELD_TOLD_MAX: usize = 100;
+
 struct Explain {
     principal: Principal,
     action: Action,
@@ -197,6 +200,8 @@ impl Operation for Explain {
 
     async fn run(&self, call: &mut Call) -> Result<Planned<ExplainResponse>, Failure> {
         let explained = call.vault.explain(&self.principal, self.action, &self.path);
+        let withheld = call.vault.why_withheld(&self.principal, self.action, &self.path, WITHHELD_TOLD_MAX).into_iter();
+        let withheld = withheld.map(|(grant, pod, reason)| WithheldGrant { grant: grant.to_string(), pod, reason });
         let near = explained.near_misses.iter().filter_map(|id| call.vault.grant(*id));
         let rules = explained.rules.into_iter().map(|rule| DecidingRule {
             kind: rule.kind.to_string(),
@@ -209,6 +214,7 @@ impl Operation for Explain {
             summary: explained.summary,
             rules: rules.collect(),
             near_misses: near.map(|record| grant(&record)).collect(),
+            withheld: withheld.collect(),
         }))
     }
 }

@@ -13,7 +13,7 @@ use coffer_core::{
     reason::Reason,
 };
 use coffer_proto::v1::{WatchEvent, WatchRequest, WatchResponse, watch_service_server::WatchService};
-use coffer_vault::{Failure, Outcome, Watcher};
+use coffer_vault::{Failure, Outcome, Watcher, Withheld};
 use tokio::{
     sync::mpsc::{self, Permit},
     time::{sleep, timeout},
@@ -21,7 +21,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use self::told::{State, Told};
+use self::told::{Standing, State, Told};
 use super::Api;
 use crate::{
     pipeline::{Call, Envelope, permit, refuse},
@@ -55,12 +55,19 @@ impl Api {
         let names: Vec<_> = paths.iter().map(Path::as_str).collect();
         call.record.detail("paths", names.join(" "));
         // What each path's events may say is asked for each event; here, whether there is anything to say at all.
-        let mut any = false;
+        let (mut any, mut refusal) = (false, Failure::not_found_or_denied());
         for path in &paths {
-            any |= permit(&mut call, Action::Read, &Resource::Path(path.clone())).is_ok();
+            match permit(&mut call, Action::Read, &Resource::Path(path.clone())) {
+                Ok(()) => any = true,
+                // Told when the conditions hold.
+                Err(failure) if failure.reason == Reason::ConditionUnmet => any = true,
+                // Nothing is said of a path before the vault knows what it needs to.
+                Err(failure) if failure.reason == Reason::Unavailable => return refuse(call, failure).await,
+                Err(failure) => refusal = failure,
+            }
         }
         if !any {
-            return refuse(call, Failure::not_found_or_denied()).await;
+            return refuse(call, refusal).await;
         }
         let watcher = match call.vault.watch(&call.who, &paths).await {
             Ok(watcher) => watcher,
@@ -144,7 +151,7 @@ impl Watching {
 
     /// Tells what there is to tell, until the watch ends. Begins with everything that was not told.
     async fn watched(&mut self, events: &mpsc::Sender<Event>, resync: bool) -> Result<(), End> {
-        let mut policies = self.call.vault.policy_changes();
+        let (mut policies, mut gate) = (self.call.vault.policy_changes(), self.call.vault.gate_changes());
         if resync {
             events.send(Ok(response(WatchEvent::Resync, "", 0))).await.map_err(|_| End::Left)?;
         }
@@ -159,6 +166,7 @@ impl Watching {
                 due = self.watcher.due() => Wake::Look(due),
                 due = self.told.expiry(vault.now()) => Wake::Look(due),
                 changed = policies.changed() => changed.map(|()| Wake::Ask).map_err(|_| End::Left)?,
+                changed = gate.changed() => changed.map(|()| Wake::Ask).map_err(|_| End::Left)?,
                 _ = keepalive.tick() => Wake::Keepalive,
             };
             match wake {
@@ -183,11 +191,34 @@ impl Watching {
     /// The paths of which policy decides otherwise than when they were looked at last.
     fn decided_otherwise(&self) -> BTreeSet<usize> {
         let places = self.paths.iter().enumerate();
-        places.filter(|(at, path)| self.told.permitted(*at) != self.permitted(path)).map(|(at, _)| at).collect()
+        let otherwise = |at: usize, path: &Path| self.standing(path).is_some_and(|standing| standing != self.told.standing(at));
+        places.filter(|(at, path)| otherwise(*at, path)).map(|(at, _)| at).collect()
     }
 
-    fn permitted(&self, path: &Path) -> bool {
-        self.call.vault.decide(&self.call.who, Action::Read, &Resource::Path(path.clone())).permitted
+    /// What policy says of a path; none while the vault has not heard what it needs to know: until then what was told holds.
+    fn standing(&self, path: &Path) -> Option<Standing> {
+        let (vault, who, resource) = (&self.call.vault, &self.call.who, Resource::Path(path.clone()));
+        if vault.decide(who, Action::Read, &resource).permitted {
+            return Some(Standing::Permitted);
+        }
+        match vault.withheld(who, Action::Read, &resource) {
+            None => Some(Standing::Denied),
+            Some(Withheld::Unmet(_)) => Some(Standing::Withheld),
+            Some(Withheld::NotYet) => None,
+        }
+    }
+
+    /// The state of a path.
+    async fn found(&self, path: &Path, standing: Standing) -> Result<State, End> {
+        match standing {
+            Standing::Denied => Ok(State::Unavailable),
+            Standing::Withheld => Ok(State::Withheld),
+            Standing::Permitted if self.call.vault.is_made_for_each(path) => Ok(State::Offered),
+            Standing::Permitted => {
+                let newest = self.call.vault.newest_version(path).await.map_err(End::Failed)?;
+                Ok(newest.map_or(State::Unavailable, State::Version))
+            }
+        }
     }
 
     /// Tells the state of these paths, where it is not what was told last; says whether there was anything to tell. The
@@ -202,21 +233,20 @@ impl Watching {
                 if !self.call.vault.still_holds(&self.call.who) {
                     return Err(End::Session);
                 }
-                let permitted = self.permitted(&path);
-                let newest = match permitted {
-                    true => self.call.vault.newest_version(&path).await.map_err(End::Failed)?,
-                    false => None,
-                };
-                let Some(state) = self.told.differs(at, permitted, newest) else { break };
+                let Some(standing) = self.standing(&path) else { break };
+                let found = self.found(&path, standing).await?;
+                let Some(state) = self.told.differs(at, standing, found) else { break };
                 let event = match state {
                     State::Version(newest) => response(WatchEvent::Changed, path.as_str(), newest.version),
+                    State::Offered => response(WatchEvent::Changed, path.as_str(), 0),
                     State::Unavailable => response(WatchEvent::Unavailable, path.as_str(), 0),
+                    State::Withheld => response(WatchEvent::Withheld, path.as_str(), 0),
                 };
                 if let Some((place, event)) = last.replace((place, event)) {
                     place.send(Ok(event));
                 }
                 self.told.note(at, state);
-                if matches!(state, State::Version(_)) {
+                if state != State::Unavailable || found == State::Unavailable {
                     break;
                 }
             }

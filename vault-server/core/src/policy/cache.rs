@@ -7,7 +7,7 @@ use std::{
 
 use crate::{action::Action, clock::Timestamp, limits::DECISIONS_CACHED_MAX, recent::Recent};
 
-use super::{Caller, Context, Decision, Query, Resource};
+use super::{Caller, Context, Decision, ImageFacts, Query, Resource};
 
 /// Parts with a lock each.
 const SHARDS: usize = 16;
@@ -38,7 +38,8 @@ impl Key {
     pub(super) fn of(query: &Query<'_>) -> Self {
         let Query { caller: Caller { principal, roles }, action, resource, context } = query;
         // Named one by one, so that a new attribute cannot be forgotten here.
-        let Context { now: _, until: _, tenant, seal, pod, image, host } = context;
+        let Context { now: _, until: _, tenant, seal, pod, image, host, workload } = context;
+        let ImageFacts { verdict, pinned, signers, scanned, until: _ } = image;
         let mut key = Vec::with_capacity(256);
         put(&mut key, &principal.to_string());
         for role in crate::principal::Role::ALL {
@@ -57,8 +58,18 @@ impl Key {
                 put(&mut key, fact);
             }
         }
-        put(&mut key, image.name());
-        put(&mut key, host.name());
+        put(&mut key, verdict.name());
+        key.push(u8::from(*pinned));
+        key.extend_from_slice(&signers.len().to_be_bytes());
+        for signer in signers {
+            put(&mut key, signer);
+        }
+        key.extend_from_slice(&scanned.map_or(0, Timestamp::secs).to_be_bytes());
+        // Neither which checks failed nor until when is anything that policies see.
+        let host = host.as_ref().map(|host| (host.posture.name(), host.swap.name())).unwrap_or_default();
+        put(&mut key, host.0);
+        put(&mut key, host.1);
+        put(&mut key, workload.name());
         Self(key.into())
     }
 }

@@ -1,55 +1,95 @@
 //! The circumstances of a request, as policies see them.
 
+use std::collections::BTreeSet;
+
 use cedar_policy::{EntityId, EntityUid, RestrictedExpression};
 
 use crate::clock::Timestamp;
 
-/// What the checks of an image found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum ImageVerdict {
-    /// Nobody looked, or it is too long ago.
-    #[default]
-    Unknown,
-    /// The image passed.
-    Passed,
-    /// The image failed.
-    Failed,
+/// Facts of few values, each with its name in policies; the first is what holds where nobody knows.
+macro_rules! facts {
+    ($($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $of:literal])+ $value:ident = $text:literal,)+ })+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub enum $name {
+            /// Nobody knows, or it is too long ago.
+            #[default]
+            Unknown,
+            $($(#[doc = $of])+ $value,)+
+        }
+
+        impl $name {
+            /// The name in policies.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Unknown => UNKNOWN,
+                    $(Self::$value => $text,)+
+                }
+            }
+        }
+    )+};
 }
 
-impl ImageVerdict {
-    /// The name in policies.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => UNKNOWN,
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-        }
+facts! {
+    /// What the checks of an image found.
+    ImageVerdict {
+        /// The image passed.
+        Passed = "passed",
+        /// The image failed.
+        Failed = "failed",
+    }
+    /// What the checks of a node found.
+    HostPosture {
+        /// The node passed.
+        Passed = "passed",
+        /// The node failed.
+        Failed = "failed",
+    }
+    /// Whether something is switched on.
+    Switch {
+        /// It is off.
+        Off = "off",
+        /// It is on.
+        On = "on",
+    }
+    /// The level of Pod Security that a pod keeps, the weakest first.
+    PodSecurity {
+        /// It keeps none.
+        Privileged = "privileged",
+        /// It keeps "baseline".
+        Baseline = "baseline",
+        /// It keeps "restricted".
+        Restricted = "restricted",
     }
 }
 
-/// What the checks of a node found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum HostPosture {
-    /// Nobody looked, or it is too long ago.
-    #[default]
-    Unknown,
-    /// The node passed.
-    Passed,
-    /// The node failed.
-    Failed,
+/// What is known about the images of a pod: of all containers that can get at its secrets together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ImageFacts {
+    /// Passed where every image has, failed where one has failed.
+    pub verdict: ImageVerdict,
+    /// Whether each image is named by its digest.
+    pub pinned: bool,
+    /// Who has passed every one of them: names of signers.
+    pub signers: BTreeSet<String>,
+    /// When the image was looked at whose newest verdict is the oldest; `None` where one has not passed.
+    pub scanned: Option<Timestamp>,
+    /// When the first of the verdicts ends.
+    pub until: Option<Timestamp>,
 }
 
-impl HostPosture {
-    /// The name in policies.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => UNKNOWN,
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-        }
-    }
+/// What is known about a node, by what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostFacts {
+    /// Passed where every check of the gate tier has.
+    pub posture: HostPosture,
+    /// Whether the node swaps.
+    pub swap: Switch,
+    /// Ids of the checks of the gate tier that have not passed, in order.
+    pub failing: Vec<String>,
+    /// When that is too long ago.
+    pub until: Timestamp,
 }
 
 /// What is known about the pod that asks.
@@ -76,10 +116,12 @@ pub struct Context {
     pub seal: String,
     /// The pod that asks; `None` for operators, and where the token names no pod.
     pub pod: Option<PodFacts>,
-    /// The verdict about the image.
-    pub image: ImageVerdict,
-    /// The posture of the host.
-    pub host: HostPosture,
+    /// What is known about the pod's images.
+    pub image: ImageFacts,
+    /// What is known about its node.
+    pub host: Option<HostFacts>,
+    /// The level of Pod Security that the pod keeps.
+    pub workload: PodSecurity,
     /// When the first of these facts expires; `None` where none does. No decision is remembered for longer.
     pub until: Option<Timestamp>,
 }
@@ -89,16 +131,14 @@ const UNKNOWN: &str = "unknown";
 impl Context {
     /// The context in Cedar; none where Cedar refuses a value, which none of these types allows.
     pub(super) fn to_cedar(&self) -> Option<cedar_policy::Context> {
-        let now = i64::try_from(self.now.secs()).unwrap_or(i64::MAX);
-        let image = entity("ImageVerdict", self.image.name())?;
-        let host = entity("HostPosture", self.host.name())?;
         cedar_policy::Context::from_pairs([
-            ("now".to_owned(), RestrictedExpression::new_long(now)),
+            ("now".to_owned(), RestrictedExpression::new_long(seconds(Some(self.now)))),
             ("tenant".to_owned(), text(&self.tenant)),
             ("seal".to_owned(), text(&self.seal)),
             ("pod".to_owned(), pod(self.pod.as_ref())?),
-            ("image".to_owned(), record([("verdict", image)])?),
-            ("host".to_owned(), record([("posture", host)])?),
+            ("image".to_owned(), image(&self.image)?),
+            ("host".to_owned(), host(self.host.as_ref())?),
+            ("workload".to_owned(), record([("level", entity("PodSecurity", self.workload.name())?)])?),
         ])
         .ok()
     }
@@ -113,6 +153,27 @@ fn pod(pod: Option<&PodFacts>) -> Option<RestrictedExpression> {
         ("node", fact(|pod| &pod.node)),
         ("service_account_uid", fact(|pod| &pod.service_account_uid)),
     ])
+}
+
+fn image(image: &ImageFacts) -> Option<RestrictedExpression> {
+    let signers = image.signers.iter().map(|signer| text(signer));
+    record([
+        ("verdict", entity("ImageVerdict", image.verdict.name())?),
+        ("pinned", RestrictedExpression::new_bool(image.pinned)),
+        ("signed_by", RestrictedExpression::new_set(signers)),
+        ("scanned", RestrictedExpression::new_long(seconds(image.scanned))),
+    ])
+}
+
+fn host(host: Option<&HostFacts>) -> Option<RestrictedExpression> {
+    let posture = host.map_or(HostPosture::Unknown, |host| host.posture);
+    let swap = host.map_or(Switch::Unknown, |host| host.swap);
+    record([("posture", entity("HostPosture", posture.name())?), ("swap", entity("Switch", swap.name())?)])
+}
+
+/// Nothing is older than what is not known.
+fn seconds(moment: Option<Timestamp>) -> i64 {
+    moment.map_or(0, |moment| i64::try_from(moment.secs()).unwrap_or(i64::MAX))
 }
 
 fn text(text: &str) -> RestrictedExpression {

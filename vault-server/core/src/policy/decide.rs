@@ -7,7 +7,7 @@ use cedar_policy::{Authorizer, Decision as CedarDecision, Entities, PolicyId, Po
 use crate::{id::GrantId, principal::Principal};
 
 use super::{
-    Decision, Policies, Query, Resource, RuleId, check,
+    Condition, Decision, Grant, Policies, Query, Resource, RuleId, check,
     entity::{self, Node},
     index::{Bucket, Texts},
 };
@@ -132,6 +132,28 @@ impl Policies {
         outcome.decision()
     }
 
+    /// The grants that would permit the request if their conditions held, each with those that do not.
+    #[must_use]
+    pub fn withheld(&self, query: &Query<'_>) -> Vec<(&Grant, Vec<Condition>)> {
+        let grants = self.candidates(query).grants.into_iter();
+        grants.map(|grant| (grant, grant.require.unmet(query.context))).filter(|(_, unmet)| !unmet.is_empty()).collect()
+    }
+
+    /// Whether the answer may be another once something else is known of the pod, its images or its node: no grant permits it
+    /// whatever they are like, or a policy looks at them.
+    #[must_use]
+    pub fn depends_on_facts(&self, query: &Query<'_>) -> bool {
+        let candidates = self.candidates(query);
+        candidates.texts.iter().any(|bucket| bucket.reads_facts)
+            || (!candidates.grants.is_empty() && candidates.grants.iter().all(|grant| !grant.require.is_empty()))
+    }
+
+    /// Whether any grant has conditions, or any policy looks at what is known of pods, images and nodes.
+    #[must_use]
+    pub fn looks_at_facts(&self) -> bool {
+        self.grants.conditional() > 0 || self.texts.reads_facts()
+    }
+
     /// Every rule in one set; without what people wrote where the vault itself is concerned.
     fn everything(&self, system: bool) -> Option<PolicySet> {
         let texts = if system { None } else { Some(self.texts.iter()) };
@@ -150,10 +172,10 @@ impl Policies {
             return Candidates::default();
         }
         let (principals, resources) = (entity::principal_nodes(query.caller), entity::resource_nodes(query.resource));
-        // A grant is its scope and nothing else: one that is found for the request, and has its action, permits it.
-        // Cedar need not be asked about what it would say anyway.
+        // A grant is its scope and its conditions: one that is found for the request, has its action, and whose conditions
+        // hold, permits it. Cedar need not be asked about what it would say anyway.
         let grants = self.grants.candidates(&principals, &resources).into_iter();
-        let grants = grants.filter(|grant| grant.actions.contains(&query.action)).map(|grant| grant.id).collect();
+        let grants = grants.filter(|grant| grant.actions.contains(&query.action)).collect();
 
         // What people write is about paths: it has no say about the vault itself.
         let texts = match query.resource {
@@ -165,12 +187,12 @@ impl Policies {
     }
 }
 
-/// What can matter to a request: grants that permit it, and policies that Cedar is to be asked about.
+/// What can matter to a request: grants that permit it where their conditions hold, and policies that Cedar is to be asked about.
 #[derive(Default)]
 struct Candidates<'a> {
     principals: Vec<Node>,
     resources: Vec<Node>,
-    grants: Vec<GrantId>,
+    grants: Vec<&'a Grant>,
     texts: Vec<&'a Bucket>,
     roles: Vec<&'a Bucket>,
 }
@@ -181,9 +203,11 @@ impl Candidates<'_> {
     }
 
     fn answer(self, query: &Query<'_>) -> Outcome {
-        let reads_now = self.texts.iter().any(|bucket| bucket.reads_now);
+        let reads_now =
+            self.texts.iter().any(|bucket| bucket.reads_now) || self.grants.iter().any(|grant| grant.require.reads_now());
         let question = self.ask_cedar().then(|| question(query, &self.principals, &self.resources, !self.texts.is_empty()));
-        let mut outcome = Outcome { grants: self.grants, reads_now, ..Outcome::default() };
+        let permits = self.grants.iter().filter(|grant| grant.require.unmet(query.context).is_empty());
+        let mut outcome = Outcome { grants: permits.map(|grant| grant.id).collect(), reads_now, ..Outcome::default() };
         match question {
             None => outcome,
             Some(None) => Outcome::broken(),
@@ -206,7 +230,7 @@ fn is_meaningful(query: &Query<'_>) -> bool {
     }
 }
 
-/// The request in Cedar. Grants and roles do not look at the context: it is left out where it cannot matter.
+/// The request in Cedar. Roles do not look at the context, and grants are not put to Cedar: it is left out where it cannot matter.
 fn question(query: &Query<'_>, principals: &[Node], resources: &[Node], with_context: bool) -> Option<(Request, Entities)> {
     let context = if with_context { query.context.to_cedar()? } else { cedar_policy::Context::empty() };
     let (principal, resource) = (entity::entity(principals)?, entity::entity(resources)?);

@@ -5,12 +5,12 @@ use std::{
     sync::LazyLock,
 };
 
-use cedar_policy::{PolicySet, SlotId, Template};
+use cedar_policy::{Policy, PolicySet, SlotId, Template};
 
 use crate::{action::Action, id::GrantId, path::PathPattern, principal::PrincipalPattern};
 
 use super::{
-    RuleId,
+    Requirement, RuleId,
     entity::{self, Kind},
 };
 
@@ -25,6 +25,8 @@ pub struct Grant {
     pub path: PathPattern,
     /// To whom.
     pub principal: PrincipalPattern,
+    /// What must hold beside that.
+    pub require: Requirement,
 }
 
 impl Grant {
@@ -33,17 +35,25 @@ impl Grant {
     pub fn to_cedar(&self) -> String {
         let principal = entity::principal_pattern_node(&self.principal).uid().to_string();
         let path = entity::path_pattern_node(&self.path);
-        cedar(&self.actions, path.kind, &principal, &path.uid().to_string())
+        let scope = cedar(&self.actions, path.kind, &principal, &path.uid().to_string());
+        match self.require.to_cedar() {
+            Some(conditions) => format!("{scope}\nwhen {{ {conditions} }};"),
+            None => format!("{scope};"),
+        }
     }
 
     /// The grant in words: `read kv/prod/payments to k8s:prod/payments/api`.
     pub(super) fn words(&self) -> String {
         let actions: Vec<_> = self.actions.iter().map(|action| action.name()).collect();
-        format!("{} {} to {}", actions.join(", "), self.path, self.principal)
+        let asked = if self.require.is_empty() { String::new() } else { format!(" where {}", self.require) };
+        format!("{} {} to {}{asked}", actions.join(", "), self.path, self.principal)
     }
 
     /// Adds the grant to a set of policies; none where that cannot be done.
     pub(super) fn link(&self, set: &mut PolicySet) -> Option<()> {
+        if !self.require.is_empty() {
+            return set.add(Policy::parse(Some(RuleId::Grant(self.id).cedar(0)), self.to_cedar()).ok()?).ok();
+        }
         let path = entity::path_pattern_node(&self.path);
         let template = template(&self.actions, path.kind)?;
         if set.template(template.id()).is_none() {
@@ -58,7 +68,7 @@ impl Grant {
 fn cedar<'a>(actions: impl IntoIterator<Item = &'a Action>, path: Kind, principal: &str, resource: &str) -> String {
     let actions: Vec<_> = actions.into_iter().map(|action| entity::action_uid(*action).to_string()).collect();
     let relation = if path == Kind::Folder { "in" } else { "==" };
-    format!("permit (principal in {principal}, action in [{}], resource {relation} {resource});", actions.join(", "))
+    format!("permit (principal in {principal}, action in [{}], resource {relation} {resource})", actions.join(", "))
 }
 
 fn path_actions() -> impl Iterator<Item = Action> {
@@ -79,7 +89,7 @@ pub(super) static TEMPLATES: LazyLock<HashMap<(u32, Kind), Template>> = LazyLock
         let chosen: Vec<_> = actions.iter().enumerate().filter(|(bit, _)| mask & 1 << bit != 0).map(|(_, a)| *a).collect();
         for kind in [Kind::Path, Kind::Folder] {
             let id = cedar_policy::PolicyId::new(format!("template:{mask}:{}", kind.name()));
-            let text = cedar(&chosen, kind, "?principal", "?resource");
+            let text = cedar(&chosen, kind, "?principal", "?resource") + ";";
             let template = Template::parse(Some(id), text).expect("the text is put together from names of ours");
             templates.insert((mask, kind), template);
         }

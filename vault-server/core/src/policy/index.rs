@@ -29,16 +29,23 @@ pub(super) struct Grants {
     by_scope: Vec<Arc<HashMap<String, Vec<Arc<Grant>>>>>,
     by_id: Vec<Arc<HashMap<GrantId, Arc<Grant>>>>,
     len: usize,
+    /// How many have conditions.
+    conditional: usize,
 }
 
 impl Grants {
     pub(super) fn new() -> Self {
         let (by_scope, by_id) = (vec![Arc::default(); SHARDS], vec![Arc::default(); SHARDS]);
-        Self { hasher: RandomState::new(), by_scope, by_id, len: 0 }
+        Self { hasher: RandomState::new(), by_scope, by_id, len: 0, conditional: 0 }
     }
 
     pub(super) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many have conditions.
+    pub(super) const fn conditional(&self) -> usize {
+        self.conditional
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Grant> {
@@ -57,6 +64,7 @@ impl Grants {
         if shard.contains_key(&grant.id) {
             return false;
         }
+        self.conditional += usize::from(!grant.require.is_empty());
         let grant = Arc::new(grant);
         Arc::make_mut(shard).insert(grant.id, Arc::clone(&grant));
         if let Some(shard) = self.by_scope.get_mut(by_scope) {
@@ -83,6 +91,7 @@ impl Grants {
             shard.retain(|_, grants| !grants.is_empty());
         }
         self.len -= 1;
+        self.conditional -= usize::from(!grant.require.is_empty());
     }
 
     /// The grants whose scope the request is in.
@@ -127,6 +136,7 @@ pub(super) struct Texts {
     /// By principal, then by resource.
     by_scope: Scoped<Scoped<Bucket>>,
     all: HashMap<PolicyId, Policy>,
+    reads_facts: bool,
 }
 
 /// What is found by the node that a scope names, or for a scope that leaves it open.
@@ -156,6 +166,8 @@ pub(super) struct Bucket {
     pub(super) set: PolicySet,
     /// Whether one of them looks at the time, so that its decision holds for this moment only.
     pub(super) reads_now: bool,
+    /// Whether one of them looks at what is known of pods, images and nodes.
+    pub(super) reads_facts: bool,
 }
 
 impl Texts {
@@ -170,10 +182,20 @@ impl Texts {
             ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => Node::of(&uid),
         };
         let bucket = self.by_scope.place(principal).place(resource);
-        bucket.reads_now |= policy.to_json().map_or(true, |json| reads_now(&json));
+        let json = policy.to_json().ok();
+        let reads = |attributes: &[&str]| json.as_ref().is_none_or(|json| reads_any(json, attributes));
+        let reads_facts = reads(FACTS);
+        bucket.reads_now |= reads(&["now"]);
+        bucket.reads_facts |= reads_facts;
         bucket.set.add(policy.clone()).ok()?;
+        self.reads_facts |= reads_facts;
         self.all.insert(policy.id().clone(), policy);
         Some(())
+    }
+
+    /// Whether one of them looks at what is known of pods, images and nodes.
+    pub(super) const fn reads_facts(&self) -> bool {
+        self.reads_facts
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Policy> {
@@ -191,8 +213,11 @@ impl Texts {
     }
 }
 
-/// Whether an expression can depend on `context.now`: it names that attribute, or takes the context as a whole.
-fn reads_now(expression: &Value) -> bool {
+/// Attributes of the context that are facts about the pod that asks, and change while it lives.
+const FACTS: &[&str] = &["image", "host", "workload"];
+
+/// Whether an expression can depend on one of these attributes of the context: it names one, or takes the context as a whole.
+fn reads_any(expression: &Value, attributes: &[&str]) -> bool {
     match expression {
         Value::Object(map) => {
             if map.get("Var").is_some_and(|var| var == "context") {
@@ -200,11 +225,11 @@ fn reads_now(expression: &Value) -> bool {
             }
             let attribute = map.get(".").and_then(|access| Some((access.get("left")?, access.get("attr")?.as_str()?)));
             match attribute {
-                Some((left, attribute)) if left.get("Var").is_some_and(|var| var == "context") => attribute == "now",
-                _ => map.values().any(reads_now),
+                Some((left, attribute)) if left.get("Var").is_some_and(|var| var == "context") => attributes.contains(&attribute),
+                _ => map.values().any(|value| reads_any(value, attributes)),
             }
         }
-        Value::Array(values) => values.iter().any(reads_now),
+        Value::Array(values) => values.iter().any(|value| reads_any(value, attributes)),
         _ => false,
     }
 }

@@ -31,7 +31,16 @@ fn grant(id: u8, actions: &str, path: &str, principal: &str) -> Grant {
         actions: actions.split(' ').map(|action| action.parse().unwrap()).collect(),
         path: path.parse().unwrap(),
         principal: principal.parse().unwrap(),
+        require: Requirement::default(),
     }
+}
+
+fn image(verdict: ImageVerdict) -> ImageFacts {
+    ImageFacts { verdict, ..ImageFacts::default() }
+}
+
+fn host(posture: HostPosture, swap: Switch) -> Option<HostFacts> {
+    Some(HostFacts { posture, swap, failing: Vec::new(), until: Timestamp::from_secs(2_000) })
 }
 
 fn context() -> Context {
@@ -40,8 +49,9 @@ fn context() -> Context {
         tenant: "default".to_owned(),
         seal: "shamir".to_owned(),
         pod: None,
-        image: ImageVerdict::Unknown,
-        host: HostPosture::Unknown,
+        image: ImageFacts::default(),
+        host: None,
+        workload: PodSecurity::Unknown,
         until: None,
     }
 }

@@ -57,6 +57,12 @@ impl KeyKind {
         }
     }
 
+    /// Whether it signs, with a key that others verify with.
+    #[must_use]
+    pub const fn signs(self) -> bool {
+        matches!(self, Self::Ed25519 | Self::EcdsaP256 | Self::EcdsaP384)
+    }
+
     /// New material.
     pub(super) fn generate(self) -> Result<SecretBytes, TransitError> {
         let random = || random::array::<KEY_BYTES>().map(|key| SecretBytes::copied_from(key.expose()));

@@ -7,6 +7,7 @@ fn alive(name: &str) -> Observed {
         service_account: "api".into(),
         node: None,
         ips: Box::default(),
+        workload: None,
     })
 }
 

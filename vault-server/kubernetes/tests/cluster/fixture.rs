@@ -163,7 +163,7 @@ impl Fixture {
     }
 
     pub(super) async fn watch(&self, url: Option<&str>, known: Known) -> PodCache {
-        self.api("vault", url).await.watch_pods(&TaskTracker::new(), self.stop.clone(), known)
+        self.api("vault", url).await.watch_pods(&TaskTracker::new(), self.stop.clone(), "coffer", known)
     }
 
     pub(super) fn namespaced<K: kube::Resource<Scope = kube::core::NamespaceResourceScope>>(&self) -> Api<K>

@@ -10,12 +10,13 @@ use coffer_barrier::{Batch, Expect, RecordKey};
 use coffer_core::{
     id::{LeaseId, MountId},
     measure::Counter,
+    path::Path,
     reason::Reason,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    LeaseName, LeaseRecord, LeaseState,
+    LeaseName, LeaseRecord, LeaseState, Owner,
     counts::Change,
     index::{Index, Place, bucket, place},
 };
@@ -53,6 +54,8 @@ pub(crate) enum Why {
     Revoked,
     /// Its owner is gone.
     OwnerGone,
+    /// The conditions hold no longer that it was given on.
+    Withheld,
 }
 
 impl Why {
@@ -61,6 +64,7 @@ impl Why {
             Self::Due => "due",
             Self::Revoked => "revoked",
             Self::OwnerGone => "owner-gone",
+            Self::Withheld => "withheld",
         }
     }
 }
@@ -318,9 +322,28 @@ impl Unsealed {
         }
     }
 
+    /// The credentials of an owner that were given on conditions, each with the path that it was asked for at.
+    pub(crate) async fn conditional_leases(&self, owner: &Owner) -> Result<Vec<(Place, Path)>, Failure> {
+        let directory = Index(self.tenant.id).of_owner(owner)?;
+        let (mut leases, mut last) = (Vec::new(), None::<Vec<u8>>);
+        loop {
+            let found = self.barrier.some_records(&directory, last.as_deref(), PAGE).await?;
+            let Some((name, _)) = found.last() else { return Ok(leases) };
+            last = Some(name.clone());
+            for (_, pointer) in found {
+                let place = place(&pointer.value)?;
+                let Some((lease, _)) = self.lease(&place).await? else { continue };
+                if lease.conditional && matches!(lease.state, LeaseState::Live | LeaseState::Pending) {
+                    let path = name_of(&place, &lease)?.path()?;
+                    leases.push((place, path));
+                }
+            }
+        }
+    }
+
     /// Waits for a turn, and has a credential ended. Where its target is away and others of its role are tried, it is left as
     /// it is; gives whether it is ended.
-    pub(super) async fn end_in_turn(self: &Arc<Self>, place: Place, why: Why) -> bool {
+    pub(crate) async fn end_in_turn(self: &Arc<Self>, place: Place, why: Why) -> bool {
         let Some(turn) = self.endings.turn(&place).await else { return false };
         let (vault, ending) = (Arc::clone(self), self.ending());
         self.spawn(async move {

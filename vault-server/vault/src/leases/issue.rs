@@ -137,6 +137,7 @@ impl Unsealed {
             error: String::new(),
             request: new.request,
             target: new.target,
+            conditional: self.is_conditional(who, path),
         };
         let place = Place { mount: new.mount, role: role.to_string(), id: new.id };
         let name = LeaseName { mount: lease.mount_name.clone(), role, id: new.id };

@@ -103,6 +103,9 @@ pub(crate) struct LeaseRecord {
     /// The request that it was made for.
     pub(crate) request: RequestId,
     pub(crate) target: Target,
+    /// Whether it was given on conditions: then it ends when they hold no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) conditional: bool,
 }
 
 /// What a lease is called: `MOUNT/creds/ROLE/ID`.

@@ -22,8 +22,24 @@ const NOTHING: u64 = u64::MAX;
 pub(super) enum State {
     /// That it cannot be read.
     Unavailable,
+    /// That the conditions do not hold on which it would be given.
+    Withheld,
+    /// That a credential can be had, which is made for each who asks.
+    Offered,
     /// Its newest version.
     Version(Newest),
+}
+
+/// What policy says of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Standing {
+    /// It may not be read.
+    #[default]
+    Denied,
+    /// It may not, for conditions do not hold.
+    Withheld,
+    /// It may be read.
+    Permitted,
 }
 
 /// What was told of each path; none where nothing was.
@@ -34,7 +50,7 @@ pub(super) struct Told(Vec<Entry>);
 struct Entry {
     state: Option<State>,
     /// What policy said when it was looked at last.
-    permitted: bool,
+    standing: Standing,
 }
 
 impl Told {
@@ -54,19 +70,21 @@ impl Told {
 
     /// The state to tell of a path as it is found now: none where it was told. A secret that was made anew is told to be
     /// gone first, since its version may be one that the reader knows.
-    pub(super) fn differs(&mut self, at: usize, permitted: bool, newest: Option<Newest>) -> Option<State> {
+    pub(super) fn differs(&mut self, at: usize, standing: Standing, found: State) -> Option<State> {
         let entry = self.0.get_mut(at)?;
-        entry.permitted = permitted;
-        match (entry.state, newest) {
-            (Some(State::Unavailable), None) => None,
-            (_, None) => Some(State::Unavailable),
-            (Some(State::Version(told)), Some(newest)) if told.version == newest.version && told.created == newest.created => {
+        entry.standing = standing;
+        match (entry.state, found) {
+            (Some(State::Version(told)), State::Version(newest))
+                if told.version == newest.version && told.created == newest.created =>
+            {
                 // The token does not tell when a version expires.
                 entry.state = Some(State::Version(newest));
                 None
             }
-            (Some(State::Version(told)), Some(newest)) if newest.version <= told.version => Some(State::Unavailable),
-            (_, Some(newest)) => Some(State::Version(newest)),
+            (Some(State::Version(told)), State::Version(newest)) if newest.version <= told.version => Some(State::Unavailable),
+            (_, State::Version(newest)) => Some(State::Version(newest)),
+            (told, found) if told == Some(found) => None,
+            (_, found) => Some(found),
         }
     }
 
@@ -76,8 +94,9 @@ impl Told {
         }
     }
 
-    pub(super) fn permitted(&self, at: usize) -> bool {
-        self.0.get(at).is_some_and(|entry| entry.permitted)
+    /// What policy said of a path when it was looked at last.
+    pub(super) fn standing(&self, at: usize) -> Standing {
+        self.0.get(at).map(|entry| entry.standing).unwrap_or_default()
     }
 
     /// Waits for the next moment at which a version expires; gives the places of those that have then. Waits for ever
@@ -96,6 +115,8 @@ impl Told {
             let (version, created) = match entry.state {
                 None => (NOTHING, 0),
                 Some(State::Unavailable) => (0, 0),
+                Some(State::Withheld) => (0, 1),
+                Some(State::Offered) => (0, 2),
                 Some(State::Version(newest)) => (newest.version, newest.created.millis()),
             };
             bytes.extend(version.to_be_bytes());
@@ -114,13 +135,17 @@ impl Told {
             let (version, created) = bytes.split_at(STATE_BYTES / 2);
             let state = match number(version)? {
                 NOTHING => None,
-                0 => Some(State::Unavailable),
+                0 => Some(match number(created)? {
+                    1 => State::Withheld,
+                    2 => State::Offered,
+                    _ => State::Unavailable,
+                }),
                 version => {
                     let created = Timestamp::from_millis(number(created)?);
                     Some(State::Version(Newest { version, created, expires: None }))
                 }
             };
-            Some(Entry { state, permitted: false })
+            Some(Entry { state, standing: Standing::Denied })
         });
         entries.collect::<Option<Vec<_>>>().map(Self)
     }
@@ -130,7 +155,7 @@ impl Entry {
     fn expires(&self) -> Option<Timestamp> {
         match self.state {
             Some(State::Version(newest)) => newest.expires,
-            Some(State::Unavailable) | None => None,
+            Some(State::Unavailable | State::Withheld | State::Offered) | None => None,
         }
     }
 }
@@ -155,29 +180,33 @@ mod tests {
     }
 
     fn told(states: &[Option<State>]) -> Told {
-        Told(states.iter().map(|state| Entry { state: *state, permitted: false }).collect())
+        Told(states.iter().map(|state| Entry { state: *state, standing: Standing::Denied }).collect())
     }
 
     #[test]
     fn what_was_told_comes_back_from_its_bytes() {
-        let told = told(&[None, Some(State::Unavailable), Some(State::Version(newest(7, 1_000)))]);
+        let states = [State::Unavailable, State::Withheld, State::Offered, State::Version(newest(7, 1_000))];
+        let told = told(&[None].into_iter().chain(states.map(Some)).collect::<Vec<_>>());
         let bytes = told.encode();
-        assert_eq!(Told::decode(&bytes, 3), Some(told));
-        for (bytes, paths) in [(&bytes[..], 2), (&bytes[..], 4), (&bytes[1..], 3), (&bytes[..bytes.len() - 1], 3), (&[], 0)] {
+        assert_eq!(Told::decode(&bytes, 5), Some(told));
+        for (bytes, paths) in [(&bytes[..], 4), (&bytes[..], 6), (&bytes[1..], 5), (&bytes[..bytes.len() - 1], 5), (&[], 0)] {
             assert_eq!(Told::decode(bytes, paths), None);
         }
     }
 
     #[test]
     fn only_what_differs_is_told() {
-        let mut told = told(&[None, Some(State::Unavailable), Some(State::Version(newest(7, 1_000)))]);
-        assert_eq!(told.differs(0, true, None), Some(State::Unavailable));
-        assert_eq!(told.differs(0, true, Some(newest(1, 1))), Some(State::Version(newest(1, 1))));
-        assert_eq!(told.differs(1, false, None), None);
-        assert_eq!(told.differs(1, true, Some(newest(1, 1))), Some(State::Version(newest(1, 1))));
-        assert_eq!(told.differs(2, true, Some(newest(7, 1_000))), None);
-        assert_eq!(told.differs(2, true, Some(newest(9, 2_000))), Some(State::Version(newest(9, 2_000))));
-        assert_eq!(told.differs(2, false, None), Some(State::Unavailable));
+        let (seven, nine) = (State::Version(newest(7, 1_000)), State::Version(newest(9, 2_000)));
+        let mut told = told(&[None, Some(State::Unavailable), Some(seven), Some(State::Withheld)]);
+        let mut differs = |at, found| told.differs(at, Standing::Permitted, found);
+        assert_eq!(differs(0, State::Unavailable), Some(State::Unavailable));
+        assert_eq!(differs(0, State::Version(newest(1, 1))), Some(State::Version(newest(1, 1))));
+        assert_eq!(differs(1, State::Unavailable), None);
+        assert_eq!(differs(1, State::Withheld), Some(State::Withheld));
+        assert_eq!(differs(1, State::Version(newest(1, 1))), Some(State::Version(newest(1, 1))));
+        assert_eq!((differs(2, seven), differs(2, nine)), (None, Some(nine)));
+        assert_eq!(differs(2, State::Withheld), Some(State::Withheld));
+        assert_eq!((differs(3, State::Withheld), differs(3, seven)), (None, Some(seven)));
     }
 
     #[test]
@@ -185,9 +214,10 @@ mod tests {
         let mut told = told(&[Some(State::Version(newest(7, 1_000)))]);
         for again in [newest(1, 2_000), newest(7, 2_000)] {
             told.note(0, State::Version(newest(7, 1_000)));
-            assert_eq!(told.differs(0, true, Some(again)), Some(State::Unavailable));
+            let found = State::Version(again);
+            assert_eq!(told.differs(0, Standing::Permitted, found), Some(State::Unavailable));
             told.note(0, State::Unavailable);
-            assert_eq!(told.differs(0, true, Some(again)), Some(State::Version(again)));
+            assert_eq!(told.differs(0, Standing::Permitted, found), Some(found));
         }
     }
 

@@ -68,7 +68,8 @@ fn some_grant(random: &mut Random) -> Grant {
     let actions = (0..=random.below(3)).map(|_| random.pick(ACTIONS).parse().unwrap()).collect();
     let mut id = [0; 16];
     id[..8].copy_from_slice(&random.next().to_be_bytes());
-    Grant { id: GrantId::from_bytes(id), actions, path: path.parse().unwrap(), principal: principal.parse().unwrap() }
+    let (path, principal) = (path.parse().unwrap(), principal.parse().unwrap());
+    Grant { id: GrantId::from_bytes(id), actions, path, principal, require: some_requirement(random) }
 }
 
 fn some_text(random: &mut Random) -> String {
@@ -99,8 +100,12 @@ fn some_text(random: &mut Random) -> String {
         4 => format!("resource is Path in Folder::\"{path}\""),
         _ => format!("resource in Folder::\"{path}\""),
     };
-    let condition = match random.below(16) {
+    let condition = match random.below(20) {
         0..4 => String::new(),
+        16 => "when { context.image.pinned && context.image.signed_by.contains(\"build\") }".to_owned(),
+        17 => "unless { context.workload.level == PodSecurity::\"restricted\" }".to_owned(),
+        18 => "when { context.host.swap != Switch::\"on\" }".to_owned(),
+        19 => format!("when {{ context.image.scanned > {} }}", random.below(1_100)),
         4 => "when { context.image.verdict == ImageVerdict::\"passed\" }".to_owned(),
         5 => "unless { context.host.posture == HostPosture::\"passed\" }".to_owned(),
         6 => format!("when {{ context.now > {} }}", 1_000 + random.below(100)),
@@ -129,6 +134,36 @@ fn some_caller(random: &mut Random) -> Caller {
     }
 }
 
+fn some_image(random: &mut Random) -> ImageFacts {
+    let signers = ["release", "build"].iter().filter(|_| random.one_in(2)).map(|signer| (*signer).to_owned()).collect();
+    ImageFacts {
+        verdict: *random.pick(&[ImageVerdict::Unknown, ImageVerdict::Passed, ImageVerdict::Failed]),
+        pinned: random.one_in(2),
+        signers,
+        scanned: (!random.one_in(3)).then(|| Timestamp::from_secs(random.next() % 1_100)),
+        until: None,
+    }
+}
+
+fn some_host(random: &mut Random) -> Option<HostFacts> {
+    let posture = *random.pick(&[HostPosture::Unknown, HostPosture::Passed, HostPosture::Failed]);
+    let swap = *random.pick(&[Switch::Unknown, Switch::Off, Switch::On]);
+    if random.one_in(4) { None } else { host(posture, swap) }
+}
+
+fn some_requirement(random: &mut Random) -> Requirement {
+    if random.one_in(2) {
+        return Requirement::default();
+    }
+    let all = ["image=pass", "signed-by=release", "host=pass", "swap=off", "workload=baseline", "max-age=50s"];
+    let mut words: Vec<_> = all.iter().copied().filter(|_| random.one_in(3)).collect();
+    if words.contains(&"max-age=50s") && !words.contains(&"signed-by=release") {
+        words.retain(|word| *word != "image=pass");
+        words.push("image=pass");
+    }
+    words.join(",").parse().unwrap()
+}
+
 fn some_context(random: &mut Random) -> Context {
     let text = |random: &mut Random, of: &[&str]| (*random.pick(of)).to_owned();
     let pod = random.one_in(2).then(|| PodFacts {
@@ -143,8 +178,9 @@ fn some_context(random: &mut Random) -> Context {
         tenant: "default".to_owned(),
         seal: text(random, &["shamir", "static-key"]),
         pod,
-        image: *random.pick(&[ImageVerdict::Unknown, ImageVerdict::Passed, ImageVerdict::Failed]),
-        host: *random.pick(&[HostPosture::Unknown, HostPosture::Passed, HostPosture::Failed]),
+        image: some_image(random),
+        host: some_host(random),
+        workload: *random.pick(&[PodSecurity::Unknown, PodSecurity::Privileged, PodSecurity::Baseline, PodSecurity::Restricted]),
         until: random.one_in(2).then(|| now.plus(Duration::from_secs(random.next() % 10))),
     }
 }

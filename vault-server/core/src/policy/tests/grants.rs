@@ -139,3 +139,67 @@ fn a_grants_text_is_cedar_and_means_the_grant() {
         assert_eq!((linked.effect(), linked.has_non_scope_constraint()), (parsed.effect(), false));
     }
 }
+
+#[test]
+fn a_grant_with_conditions_holds_where_all_of_them_do() {
+    let asks = |require: &str| Grant { require: require.parse().unwrap(), ..grant(1, "read", "kv/a", PAYMENTS) };
+    let good = Context {
+        image: ImageFacts {
+            verdict: ImageVerdict::Passed,
+            pinned: true,
+            signers: ["release".to_owned()].into(),
+            scanned: Some(Timestamp::from_secs(940)),
+            until: None,
+        },
+        host: host(HostPosture::Passed, Switch::Off),
+        workload: PodSecurity::Restricted,
+        ..context()
+    };
+    let failed = ImageFacts { verdict: ImageVerdict::Failed, ..good.image.clone() };
+    let unsigned = ImageFacts { signers: ["build".to_owned()].into(), ..good.image.clone() };
+    let old = ImageFacts { scanned: Some(Timestamp::from_secs(939)), ..good.image.clone() };
+    let worse = [
+        ("image=pass", Condition::Image, Context { image: failed, ..good.clone() }),
+        ("image=pass", Condition::Image, Context { image: ImageFacts::default(), ..good.clone() }),
+        ("signed-by=release", Condition::SignedBy, Context { image: unsigned, ..good.clone() }),
+        ("host=pass", Condition::Host, Context { host: host(HostPosture::Failed, Switch::Off), ..good.clone() }),
+        ("host=pass", Condition::Host, Context { host: None, ..good.clone() }),
+        ("swap=off", Condition::Swap, Context { host: host(HostPosture::Passed, Switch::On), ..good.clone() }),
+        ("swap=off", Condition::Swap, Context { host: None, ..good.clone() }),
+        ("workload=restricted", Condition::Workload, Context { workload: PodSecurity::Baseline, ..good.clone() }),
+        ("workload=baseline", Condition::Workload, Context { workload: PodSecurity::Privileged, ..good.clone() }),
+        ("workload=baseline", Condition::Workload, Context { workload: PodSecurity::Unknown, ..good.clone() }),
+        ("image=pass,max-age=61s", Condition::MaxAge, Context { image: old, ..good.clone() }),
+    ];
+    for (require, condition, context) in &worse {
+        let policies = policies([asks(require)], &[]);
+        assert!(decide_in(&policies, PAYMENTS, "read", &path("kv/a"), &good).permitted, "{require}");
+        assert!(!decide_in(&policies, PAYMENTS, "read", &path("kv/a"), context).permitted, "{require} {context:?}");
+        let (caller, resource) = (caller(PAYMENTS), path("kv/a"));
+        let query = Query { caller: &caller, action: Action::Read, resource: &resource, context };
+        let withheld: Vec<_> = policies.withheld(&query).into_iter().map(|(grant, unmet)| (grant.id, unmet)).collect();
+        assert_eq!(withheld, [(GrantId::from_bytes([1; 16]), vec![*condition])]);
+        assert!(policies.depends_on_facts(&query) && policies.looks_at_facts());
+        let explained = policies.explain(&query);
+        assert!(explained.summary.contains(&format!("where {require}")), "{}", explained.summary);
+    }
+    // Another grant gives it all the same, and then nothing depends on them.
+    let both = policies([asks("host=pass"), grant(2, "read", "kv/**", PAYMENTS)], &[]);
+    assert!(decide_in(&both, PAYMENTS, "read", &path("kv/a"), &context()).permitted);
+    let (caller, resource, context) = (caller(PAYMENTS), path("kv/a"), context());
+    let query = Query { caller: &caller, action: Action::Read, resource: &resource, context: &context };
+    assert!(!both.depends_on_facts(&query) && both.looks_at_facts());
+    assert!(!both.without_grant(2, &GrantId::from_bytes([1; 16])).looks_at_facts());
+}
+
+#[test]
+fn an_age_that_is_over_is_not_remembered_to_be_met() {
+    let asks = Grant { require: "image=pass,max-age=10s".parse().unwrap(), ..grant(1, "read", "kv/a", PAYMENTS) };
+    // A text that concerns the request has Cedar asked, and what Cedar says remembered.
+    let policies = policies([asks], &["permit (principal, action == Action::\"list\", resource);"]);
+    let image = ImageFacts { scanned: Some(Timestamp::from_secs(995)), ..image(ImageVerdict::Passed) };
+    for (now, permitted) in [(1_000, true), (1_004, true), (1_005, false)] {
+        let context = Context { now: Timestamp::from_secs(now), image: image.clone(), ..context() };
+        assert_eq!(decide_in(&policies, PAYMENTS, "read", &path("kv/a"), &context).permitted, permitted, "{now}");
+    }
+}

@@ -111,11 +111,11 @@ fn gating_on_image_and_host_takes_unknown_for_not_passed() {
     let gate = "forbid (principal is Workload, action, resource)\n\
         unless { context.image.verdict == ImageVerdict::\"passed\" && context.host.posture == HostPosture::\"passed\" };";
     let policies = policies([grant(1, "read", "kv/a", API)], &[gate]);
-    for image in [ImageVerdict::Unknown, ImageVerdict::Passed, ImageVerdict::Failed] {
-        for host in [HostPosture::Unknown, HostPosture::Passed, HostPosture::Failed] {
-            let context = Context { image, host, ..context() };
-            let expected = image == ImageVerdict::Passed && host == HostPosture::Passed;
-            assert_eq!(decide_in(&policies, API, "read", &path("kv/a"), &context).permitted, expected, "{image:?} {host:?}");
+    for verdict in [ImageVerdict::Unknown, ImageVerdict::Passed, ImageVerdict::Failed] {
+        for posture in [HostPosture::Unknown, HostPosture::Passed, HostPosture::Failed] {
+            let context = Context { image: image(verdict), host: host(posture, Switch::Unknown), ..context() };
+            let expected = verdict == ImageVerdict::Passed && posture == HostPosture::Passed;
+            assert_eq!(decide_in(&policies, API, "read", &path("kv/a"), &context).permitted, expected, "{verdict:?} {posture:?}");
         }
     }
 }
@@ -128,7 +128,15 @@ fn every_attribute_of_the_context_is_there_and_says_what_it_should() {
         node: "node-1".to_owned(),
         service_account_uid: "9f1e".to_owned(),
     };
-    let known = Context { pod: Some(pod), ..context() };
+    let image = ImageFacts {
+        verdict: ImageVerdict::Passed,
+        pinned: true,
+        signers: ["release".to_owned()].into(),
+        scanned: Some(Timestamp::from_secs(900)),
+        until: None,
+    };
+    let host = host(HostPosture::Failed, Switch::Off);
+    let known = Context { pod: Some(pod), image, host, workload: PodSecurity::Baseline, ..context() };
     let holds = |condition: &str, context: &Context| {
         let policies = policies([], &[&format!("permit (principal, action, resource) when {{ {condition} }};")]);
         decide_in(&policies, API, "read", &path("kv/a"), context).permitted
@@ -139,6 +147,10 @@ fn every_attribute_of_the_context_is_there_and_says_what_it_should() {
         "context.seal == \"shamir\"",
         "context.pod.known && context.pod.name == \"api-0\" && context.pod.uid == \"77aa\"",
         "context.pod.node == \"node-1\" && context.pod.service_account_uid == \"9f1e\"",
+        "context.image.verdict == ImageVerdict::\"passed\" && context.image.pinned && context.image.scanned == 900",
+        "context.image.signed_by.contains(\"release\") && !context.image.signed_by.contains(\"build\")",
+        "context.host.posture == HostPosture::\"failed\" && context.host.swap == Switch::\"off\"",
+        "context.workload.level == PodSecurity::\"baseline\"",
     ] {
         assert!(holds(condition, &known), "{condition}");
     }
@@ -146,7 +158,9 @@ fn every_attribute_of_the_context_is_there_and_says_what_it_should() {
         assert!(holds(&format!("!context.pod.known && context.pod.{attribute} == \"unknown\""), &context()), "{attribute}");
     }
     assert!(holds("context.image.verdict == ImageVerdict::\"unknown\"", &context()));
-    assert!(holds("context.host.posture == HostPosture::\"unknown\"", &context()));
+    assert!(holds("!context.image.pinned && context.image.signed_by.isEmpty() && context.image.scanned == 0", &context()));
+    assert!(holds("context.host.posture == HostPosture::\"unknown\" && context.host.swap == Switch::\"unknown\"", &context()));
+    assert!(holds("context.workload.level == PodSecurity::\"unknown\"", &context()));
     let late = Context { now: Timestamp::from_millis(u64::MAX), ..context() };
     assert!(holds("context.now > 1000", &late), "no time wraps around");
 }

@@ -1,0 +1,55 @@
+//! The gate: what is known of pods, their images and their nodes, and what that withholds.
+//!
+//! Verdicts on images are kept here, signed by keys of the engine transit; postures of nodes are in `postures`; what pods are made of
+//! is what their API server says. All of it reaches policy as the context of a request, and changes of it as
+//! [`Unsealed::gate_changes`]: watches ask policy again, and credentials end that would not be given now.
+
+mod facts;
+mod images;
+mod pods;
+mod record;
+mod statement;
+mod verdicts;
+mod withdraw;
+
+use coffer_core::{id::ClusterId, policy::HostFacts};
+use tokio::sync::watch;
+
+pub(crate) use self::images::Images;
+pub use self::{
+    facts::Withheld,
+    images::Standing,
+    pods::{GatedGrant, GatedPod, JudgedImage},
+    record::{ImageFinding, Revocation, Scan, SignerRecord, VerdictRecord},
+    verdicts::{NewVerdict, Unsigned},
+};
+use crate::Unsealed;
+
+/// Tells when something is known of pods, images or nodes that was not.
+#[derive(Default)]
+pub(crate) struct Changes(watch::Sender<u64>);
+
+impl Changes {
+    pub(crate) fn tell(&self) {
+        self.0.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl Unsealed {
+    /// What is known of a node. Nothing is yet: nodes do not report.
+    #[expect(clippy::unused_self, reason = "it will be asked")]
+    pub(crate) const fn host_facts(&self, _: ClusterId, _: &str) -> Option<HostFacts> {
+        None
+    }
+
+    /// Something is known of pods, images or nodes that was not, or is known no more.
+    pub(crate) fn gate_changed(&self) {
+        self.gate_changes.tell();
+    }
+
+    /// Tells each time that something is known of pods, images or nodes that was not.
+    #[must_use]
+    pub fn gate_changes(&self) -> watch::Receiver<u64> {
+        self.gate_changes.0.subscribe()
+    }
+}

@@ -1,0 +1,189 @@
+//! What policy is told of a pod.
+
+use std::{sync::Arc, time::Duration};
+
+use coffer_core::{
+    action::Action,
+    clock::Timestamp,
+    id::ClusterId,
+    path::Path,
+    policy::{
+        Caller, Condition, Context, Grant, HostFacts, HostPosture, ImageFacts, ImageVerdict, PodSecurity, Query, Resource, Switch,
+    },
+    session::Holder,
+};
+use coffer_kubernetes::{Level, PodState, Workload};
+
+use crate::{Authenticated, Record, Unsealed, sessions::POD_NEWS_TIME_MAX};
+
+/// How long after it went to work the vault takes what it has not heard of nodes for news that is still to come.
+pub(super) const NEWS_OF_NODES_WAIT: Duration = Duration::from_secs(90);
+
+/// A pod as far as facts about it go.
+#[derive(Clone, Copy)]
+pub(super) struct PodOf<'a> {
+    pub(super) cluster: ClusterId,
+    pub(super) node: Option<&'a str>,
+    pub(super) workload: &'a Workload,
+}
+
+const fn security(level: Level) -> PodSecurity {
+    match level {
+        Level::Privileged => PodSecurity::Privileged,
+        Level::Baseline => PodSecurity::Baseline,
+        Level::Restricted => PodSecurity::Restricted,
+    }
+}
+
+impl Unsealed {
+    /// Adds to a context what is known of a pod.
+    pub(super) fn with_facts(&self, context: Context, pod: PodOf<'_>) -> Context {
+        let image = self.image_facts(&pod.workload.containers);
+        let host = pod.node.and_then(|node| self.host_facts(pod.cluster, node));
+        let ends = [context.until, image.until, host.as_ref().map(|host| host.until)];
+        Context { until: ends.into_iter().flatten().min(), image, host, workload: security(pod.workload.level), ..context }
+    }
+
+    /// What a caller's pod is made of, where that is known.
+    pub(super) fn workload_of(&self, who: &Authenticated) -> Option<(ClusterId, Arc<Workload>)> {
+        let Holder::Workload { cluster_id, pod: Some(pod), .. } = &who.claims.holder else { return None };
+        let workload = self.runtime(*cluster_id)?.pods()?.workload(&pod.uid)?;
+        Some((*cluster_id, workload))
+    }
+
+    /// The context of a caller's request, with what is known of its pod where policy may ask.
+    pub(crate) fn context(&self, who: &Authenticated) -> Context {
+        let context = Context { pod: who.pod.clone(), until: Some(who.claims.expires), ..self.context_without_pod() };
+        if !self.in_force().looks_at_facts() {
+            return context;
+        }
+        let Some((cluster, workload)) = self.workload_of(who) else { return context };
+        let node = who.pod.as_ref().map(|pod| pod.node.as_str());
+        self.with_facts(context, PodOf { cluster, node, workload: &workload })
+    }
+
+    /// Whether what a caller was given depends on what is known of its pod, its images or its node.
+    pub(crate) fn is_conditional(&self, who: &Authenticated, path: &Path) -> bool {
+        let (context, resource) = (self.context(who), Resource::Path(path.clone()));
+        self.in_force().depends_on_facts(&Query {
+            caller: &who.caller,
+            action: Action::Read,
+            resource: &resource,
+            context: &context,
+        })
+    }
+
+    /// Notes in a request's record what it was permitted on, where that can change: its receipt stands for that, too.
+    pub fn note_facts(&self, who: &Authenticated, action: Action, resource: &Resource, record: &mut Record) {
+        let policies = self.in_force();
+        if !policies.looks_at_facts() {
+            return;
+        }
+        let context = self.context(who);
+        if !policies.depends_on_facts(&Query { caller: &who.caller, action, resource, context: &context }) {
+            return;
+        }
+        record.detail("image", context.image.verdict.name());
+        if !context.image.signers.is_empty() {
+            record.detail("signed_by", context.image.signers.iter().map(String::as_str).collect::<Vec<_>>().join(","));
+        }
+        record.detail("host", context.host.as_ref().map_or(HostPosture::Unknown, |host| host.posture).name());
+        record.detail("swap", context.host.as_ref().map_or(Switch::Unknown, |host| host.swap).name());
+        record.detail("workload", context.workload.name());
+        record.detail("policy_version", policies.version());
+    }
+
+    /// Why a request was refused that a grant would permit if its conditions held; `None` where no grant would.
+    ///
+    /// Where the vault may only not have heard yet what it needs to know, it says so, and nothing is taken away for that.
+    #[must_use]
+    pub fn withheld(&self, who: &Authenticated, action: Action, resource: &Resource) -> Option<Withheld> {
+        let policies = self.in_force();
+        if !policies.looks_at_facts() {
+            return None;
+        }
+        let context = self.context(who);
+        let query = Query { caller: &who.caller, action, resource, context: &context };
+        let withheld = policies.withheld(&query);
+        if withheld.is_empty() && !policies.depends_on_facts(&query) {
+            return None;
+        }
+        if self.pod_is_news(who) || self.may_be_news_of_nodes(&withheld, &context) {
+            return Some(Withheld::NotYet);
+        }
+        let (grant, unmet) = withheld.first()?;
+        let words = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition)).map(|(_, word)| word);
+        Some(Withheld::Unmet(words.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// Whether a refusal may only be for what a node has not had the time to say. What images are like is known here, or not at all.
+    pub(super) fn may_be_news_of_nodes(&self, withheld: &[(&Grant, Vec<Condition>)], context: &Context) -> bool {
+        let of_nodes =
+            |unmet: &Vec<Condition>| unmet.iter().all(|condition| matches!(condition, Condition::Host | Condition::Swap));
+        let asks_of_nodes = withheld.is_empty() || withheld.iter().any(|(_, unmet)| of_nodes(unmet));
+        asks_of_nodes && context.host.is_none() && self.now().since(self.began) < NEWS_OF_NODES_WAIT
+    }
+
+    /// Whether the news of a caller's pod may still be on the way.
+    fn pod_is_news(&self, who: &Authenticated) -> bool {
+        let Holder::Workload { cluster_id, pod: Some(pod), .. } = &who.claims.holder else { return false };
+        let runtime = self.runtime(*cluster_id);
+        let Some(pods) = runtime.as_ref().and_then(|runtime| runtime.pods()) else { return false };
+        let unheard = pods.workload(&pod.uid).is_none() && matches!(pods.pod(&pod.uid), PodState::Unseen | PodState::Unknown);
+        unheard && (!pods.is_synced() || self.now().since(who.claims.issued) < POD_NEWS_TIME_MAX)
+    }
+
+    /// Each condition of a grant that does not hold for a pod, with the reason.
+    pub(super) fn reasons(&self, grant: &Grant, context: &Context, pod: PodOf<'_>) -> Vec<(Condition, String)> {
+        let unmet = grant.require.unmet(context);
+        let unmet = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition));
+        unmet.map(|(condition, word)| (condition, format!("{word}: {}", self.reason(condition, context, pod)))).collect()
+    }
+
+    fn reason(&self, condition: Condition, context: &Context, pod: PodOf<'_>) -> String {
+        let node = pod.node.unwrap_or("no node yet");
+        match (condition, &context.host) {
+            (Condition::Image | Condition::SignedBy | Condition::MaxAge, _) => {
+                self.reason_of_images(condition, &context.image, pod)
+            }
+            (Condition::Workload, _) => format!("the pod is {}", context.workload.name()),
+            (Condition::Host | Condition::Swap, None) => format!("nothing is known of the node {node}"),
+            (Condition::Host, Some(HostFacts { posture: HostPosture::Failed, failing, .. })) => {
+                format!("the node {node} does not pass {}", failing.join(", "))
+            }
+            (Condition::Host, Some(_)) => format!("the posture of the node {node} is not known"),
+            (Condition::Swap, Some(HostFacts { swap: Switch::On, .. })) => format!("the node {node} swaps"),
+            (Condition::Swap, Some(_)) => format!("whether the node {node} swaps is not known"),
+        }
+    }
+
+    fn reason_of_images(&self, condition: Condition, image: &ImageFacts, pod: PodOf<'_>) -> String {
+        let judged = pod.workload.containers.iter().map(|container| (container, self.judged_container(container)));
+        let not_passed = judged.clone().find(|(_, judged)| judged.verdict != ImageVerdict::Passed);
+        if let Some((container, judged)) = not_passed {
+            return format!("container {}: {}", container.name, judged.why);
+        }
+        if condition == Condition::MaxAge {
+            let scanned = image.scanned.map_or(0, Timestamp::secs);
+            return format!("the oldest of the newest scans is {} seconds old", self.now().secs().saturating_sub(scanned));
+        }
+        let signers = judged.map(|(container, judged)| {
+            format!("container {} by {}", container.name, judged.signers.into_iter().collect::<Vec<_>>().join(", "))
+        });
+        format!("passed {}", signers.collect::<Vec<_>>().join("; "))
+    }
+
+    /// A caller as a pod's service account is one.
+    pub(super) fn caller_of(principal: coffer_core::principal::Principal) -> Caller {
+        Caller { principal, roles: Vec::new() }
+    }
+}
+
+/// Why a grant does not give what it would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withheld {
+    /// The vault may only not have heard yet.
+    NotYet,
+    /// These conditions do not hold.
+    Unmet(String),
+}
