@@ -203,8 +203,7 @@ impl Agent {
 
     /// Notes that the vault gives a path on conditions that do not hold; says whether files are to be removed for that.
     pub(crate) fn withhold_path(&mut self, path: &str) -> bool {
-        let sources = self.at(path);
-        sources.iter().fold(false, |any, source| self.withhold(source) || any)
+        self.at(path).iter().filter(|source| self.withhold(source)).count() > 0
     }
 
     /// Forgets what was given of a secret whose conditions do not hold; says whether that is new.

@@ -3,6 +3,7 @@
 mod chart;
 mod database;
 mod doctor;
+mod gate;
 mod injection;
 mod pki;
 mod pod_security;

@@ -364,7 +364,7 @@ impl Unsealed {
             };
             let follow = settings.pod_check != PodCheck::None;
             let known = if follow { self.known_pods(id).await? } else { Known::default() };
-            match ClusterRuntime::resume(&settings, &*self.clock, (&self.session_losses, &self.gate_changes), known).await {
+            match ClusterRuntime::resume(&settings, &*self.clock, (&self.session_losses, &self.gate.changes), known).await {
                 Ok(runtime) => {
                     self.runtimes.write().unwrap_or_else(PoisonError::into_inner).insert(id, runtime);
                 }

@@ -12,10 +12,17 @@ mod statement;
 mod verdicts;
 mod withdraw;
 
-use coffer_core::{id::ClusterId, policy::HostFacts};
+use std::sync::Arc;
+
+use coffer_barrier::{Barrier, RecordKey};
+use coffer_core::{
+    clock::Timestamp,
+    id::{ClusterId, TenantId},
+    policy::HostFacts,
+};
 use tokio::sync::watch;
 
-pub(crate) use self::images::Images;
+use self::images::Images;
 pub use self::{
     facts::Withheld,
     images::Standing,
@@ -23,7 +30,46 @@ pub use self::{
     record::{ImageFinding, Revocation, Scan, SignerRecord, VerdictRecord},
     verdicts::{NewVerdict, Unsigned},
 };
-use crate::Unsealed;
+use crate::{Failure, Unsealed, table::Table, unsealed::directory};
+
+/// What the gate keeps.
+pub(crate) struct Gate {
+    pub(crate) signers: Arc<Table<SignerRecord>>,
+    pub(crate) verdicts: Arc<Table<VerdictRecord>>,
+    /// What verdicts come to for images that were asked for lately.
+    images: Arc<Images>,
+    pub(crate) changes: Arc<Changes>,
+    /// When the vault went to work.
+    began: Timestamp,
+}
+
+impl Gate {
+    /// What a tenant's gate keeps, read from the store.
+    pub(crate) async fn load(barrier: &Barrier, tenant: TenantId, began: Timestamp) -> Result<Self, Failure> {
+        Ok(Self {
+            signers: Arc::new(Table::load(barrier, directory(tenant, "signer")?).await?),
+            verdicts: Arc::new(Table::load(barrier, directory(tenant, "verdict")?).await?),
+            images: Arc::default(),
+            changes: Arc::default(),
+            began,
+        })
+    }
+
+    /// Takes note that a record was re-encrypted.
+    pub(crate) fn rewritten(&self, key: &RecordKey, version: u64) {
+        self.signers.rewritten(key, version);
+        self.verdicts.rewritten(key, version);
+    }
+
+    /// Reads all tables again.
+    pub(crate) async fn reload(&self, barrier: &Barrier) -> Result<(), Failure> {
+        self.signers.reload(barrier).await?;
+        self.verdicts.reload(barrier).await?;
+        self.images.forget();
+        self.changes.tell();
+        Ok(())
+    }
+}
 
 /// Tells when something is known of pods, images or nodes that was not.
 #[derive(Default)]
@@ -44,12 +90,12 @@ impl Unsealed {
 
     /// Something is known of pods, images or nodes that was not, or is known no more.
     pub(crate) fn gate_changed(&self) {
-        self.gate_changes.tell();
+        self.gate.changes.tell();
     }
 
     /// Tells each time that something is known of pods, images or nodes that was not.
     #[must_use]
     pub fn gate_changes(&self) -> watch::Receiver<u64> {
-        self.gate_changes.0.subscribe()
+        self.gate.changes.0.subscribe()
     }
 }

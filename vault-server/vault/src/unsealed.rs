@@ -36,7 +36,7 @@ use crate::{
     databases::InUse,
     epoch,
     figures::Decisions,
-    gate::{self, Images, SignerRecord, VerdictRecord},
+    gate::Gate,
     leases::{Changes, Endings},
     lists::Lists,
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
@@ -81,11 +81,7 @@ pub struct Unsealed {
     pub(crate) grants: Arc<Table<GrantRecord>>,
     pub(crate) policies: Arc<Table<PolicyRecord>>,
     pub(crate) sessions: Arc<Table<SessionRecord>>,
-    pub(crate) signers: Arc<Table<SignerRecord>>,
-    pub(crate) verdicts: Arc<Table<VerdictRecord>>,
-    /// What verdicts come to for images that were asked for lately.
-    pub(crate) images: Arc<Images>,
-    pub(crate) gate_changes: Arc<gate::Changes>,
+    pub(crate) gate: Gate,
     pub(crate) denials: Arc<Table<DenyRecord>>,
     pub(crate) bootstrap: Arc<Table<BootstrapRecord>>,
     pub(crate) repeats: RecordKey,
@@ -126,8 +122,6 @@ pub struct Unsealed {
     pub(crate) session_losses: Arc<Losses>,
     changes: Mutex<()>,
     pub(crate) not_before: Timestamp,
-    /// When the vault went to work.
-    pub(crate) began: Timestamp,
     /// How far the clock was behind that when the vault went to work.
     behind: Duration,
     _end: DropGuard,
@@ -191,7 +185,6 @@ impl Unsealed {
         let derived = async |scope, label| barrier.derived(scope, label).await.map_err(Failure::from);
         let ending = CancellationToken::new();
         let behind = told_behind(&*clock, not_before);
-        let began = clock.now().max(not_before);
         let vault = Self {
             mounts: Arc::new(Table::load(&barrier, directory(id, MOUNTS)?).await?),
             erasures: Arc::new(Table::load(&barrier, directory(id, "erasure")?).await?),
@@ -207,10 +200,7 @@ impl Unsealed {
             grants: Arc::new(Table::load(&barrier, directory(id, "grant")?).await?),
             policies: Arc::new(Table::load(&barrier, directory(id, "policy")?).await?),
             sessions: Arc::new(Table::load(&barrier, directory(id, SESSIONS)?).await?),
-            signers: Arc::new(Table::load(&barrier, directory(id, "signer")?).await?),
-            verdicts: Arc::new(Table::load(&barrier, directory(id, "verdict")?).await?),
-            images: Arc::default(),
-            gate_changes: Arc::default(),
+            gate: Gate::load(&barrier, id, clock.now().max(not_before)).await?,
             denials: Arc::new(Table::load(&barrier, directory(id, "denial")?).await?),
             bootstrap: Arc::new(Table::load(&barrier, directory(id, BOOTSTRAP_TABLE)?).await?),
             repeats: directory(id, "repeat")?,
@@ -247,7 +237,6 @@ impl Unsealed {
             log,
             seal,
             not_before,
-            began,
             behind,
         };
         vault.in_force.store(Arc::new(vault.compile(1)?));
@@ -350,7 +339,7 @@ impl Unsealed {
             Some(row) => self.known_pods(row.value.id).await?,
             None => Known::default(),
         };
-        ClusterRuntime::start(settings, &*self.clock, (&self.session_losses, &self.gate_changes), known).await
+        ClusterRuntime::start(settings, &*self.clock, (&self.session_losses, &self.gate.changes), known).await
     }
 
     /// Writes what was planned, with its audit record, and lets it take effect in memory.
@@ -402,8 +391,7 @@ impl Unsealed {
         self.grants.rewritten(key, version);
         self.policies.rewritten(key, version);
         self.sessions.rewritten(key, version);
-        self.signers.rewritten(key, version);
-        self.verdicts.rewritten(key, version);
+        self.gate.rewritten(key, version);
         self.denials.rewritten(key, version);
         self.bootstrap.rewritten(key, version);
     }
@@ -417,10 +405,7 @@ impl Unsealed {
         self.grants.reload(&self.barrier).await?;
         self.policies.reload(&self.barrier).await?;
         self.sessions.reload(&self.barrier).await?;
-        self.signers.reload(&self.barrier).await?;
-        self.verdicts.reload(&self.barrier).await?;
-        self.images.forget();
-        self.gate_changed();
+        self.gate.reload(&self.barrier).await?;
         self.denials.reload(&self.barrier).await?;
         self.bootstrap.reload(&self.barrier).await?;
         self.look_at_sessions();

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use coffer_tests::wait;
 use serde_json::{Value, json};
 
-use super::{Deployed, POD_PATIENCE, SECRET, doctor};
+use super::{Deployed, POD_PATIENCE, SECRET, doctor, gate};
 
 /// The webhook's certificate lasts as long as this: several are shown in a test.
 const CERTIFICATE_LIFETIME: &str = "30s";
@@ -97,6 +97,7 @@ pub(super) fn pods_are_injected(deployed: &Deployed) -> Result<()> {
     without_the_webhook_pods_that_ask_are_not_made(deployed)?;
     renewals::nothing_that_comes_and_goes_refuses_a_pod(deployed)?;
     pinned::images_are_pinned(deployed)?;
+    gate::images_decide(deployed)?;
     deployed.delete("shop", "asks")?;
     deployed.cluster.helm(["uninstall", "coffer", "--wait"]).map(drop)
 }

@@ -121,7 +121,7 @@ impl Unsealed {
         let of_nodes =
             |unmet: &Vec<Condition>| unmet.iter().all(|condition| matches!(condition, Condition::Host | Condition::Swap));
         let asks_of_nodes = withheld.is_empty() || withheld.iter().any(|(_, unmet)| of_nodes(unmet));
-        asks_of_nodes && context.host.is_none() && self.now().since(self.began) < NEWS_OF_NODES_WAIT
+        asks_of_nodes && context.host.is_none() && self.now().since(self.gate.began) < NEWS_OF_NODES_WAIT
     }
 
     /// Whether the news of a caller's pod may still be on the way.

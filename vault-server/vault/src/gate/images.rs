@@ -80,7 +80,7 @@ impl Unsealed {
     /// How a verdict stands.
     #[must_use]
     pub fn standing_of(&self, verdict: &VerdictRecord) -> Standing {
-        let signer = self.signers.find(&verdict.signer);
+        let signer = self.gate.signers.find(&verdict.signer);
         if verdict.revoked.is_some() {
             Standing::Revoked
         } else if verdict.expires <= self.now() {
@@ -95,14 +95,16 @@ impl Unsealed {
     /// What the verdicts on an image come to that is named by this digest, of its manifest or an index.
     pub(super) fn judged(&self, digest: Digest) -> Arc<Judged> {
         let now = self.now();
-        let images = || self.images.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let images = || self.gate.images.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = images().get(&digest)
             && known.until.is_none_or(|until| now < until)
         {
             return Arc::clone(known);
         }
-        let (rows, _) =
-            self.verdicts.page("", usize::MAX, |verdict| verdict.scan.manifest == digest || verdict.scan.index == Some(digest));
+        let (rows, _) = self
+            .gate
+            .verdicts
+            .page("", usize::MAX, |verdict| verdict.scan.manifest == digest || verdict.scan.index == Some(digest));
         let verdicts: Vec<_> = rows.iter().map(|(_, row)| (&*row.value, self.standing_of(&row.value))).collect();
         let judged = Arc::new(judge(digest, &verdicts));
         images().put(digest, Arc::clone(&judged));

@@ -100,7 +100,7 @@ impl Unsealed {
     /// The signers, by name.
     #[must_use]
     pub fn signers(&self) -> Vec<(String, Arc<SignerRecord>)> {
-        self.signers.all().into_iter().map(|(name, row)| (name, row.value)).collect()
+        self.gate.signers.all().into_iter().map(|(name, row)| (name, row.value)).collect()
     }
 
     /// One signer.
@@ -109,7 +109,7 @@ impl Unsealed {
     /// Fails where there is none of this name.
     pub fn signer(&self, name: &Name) -> Result<Arc<SignerRecord>, Failure> {
         let none = || Failure::told(Reason::NotFound, format!("there is no signer {name}"));
-        Ok(self.signers.find(name.as_str()).ok_or_else(none)?.value)
+        Ok(self.gate.signers.find(name.as_str()).ok_or_else(none)?.value)
     }
 
     /// Plans a signer, new or with another key.
@@ -122,7 +122,7 @@ impl Unsealed {
         if !self.transit_key(&path).await?.kind.signs() {
             return Err(Failure::invalid("the key of a signer is of the type ed25519, ecdsa-p256 or ecdsa-p384"));
         }
-        if self.signers.find(name.as_str()).is_none() && self.signers.len() >= SIGNERS_MAX {
+        if self.gate.signers.find(name.as_str()).is_none() && self.gate.signers.len() >= SIGNERS_MAX {
             return Err(Failure::told(Reason::LimitExceeded, format!("there are {SIGNERS_MAX} signers already")));
         }
         let record = SignerRecord {
@@ -133,7 +133,7 @@ impl Unsealed {
             created_by: caller.principal.to_string(),
         };
         let (mut batch, answer) = (Batch::default(), Arc::new(record.clone()));
-        let put = self.signers.put(&mut batch, name.as_str(), record)?;
+        let put = self.gate.signers.put(&mut batch, name.as_str(), record)?;
         Ok(self.verdicts_planned(batch, vec![put], answer))
     }
 
@@ -144,7 +144,7 @@ impl Unsealed {
     pub fn delete_signer(&self, name: &Name) -> Result<Planned<()>, Failure> {
         self.signer(name)?;
         let mut batch = Batch::default();
-        let then = self.signers.delete(&mut batch, name.as_str())?.into_iter().collect();
+        let then = self.gate.signers.delete(&mut batch, name.as_str())?.into_iter().collect();
         Ok(self.verdicts_planned(batch, then, ()))
     }
 
@@ -166,7 +166,7 @@ impl Unsealed {
         if new.scan.scanned > now.plus(SCAN_AHEAD_MAX) {
             return Err(Failure::invalid("the scan is of a time to come: set the clock of the machine that scanned"));
         }
-        if let Some(row) = self.verdicts.find(&name(&new.scan.manifest, new.signer.as_str())) {
+        if let Some(row) = self.gate.verdicts.find(&name(&new.scan.manifest, new.signer.as_str())) {
             if row.value.revoked.is_some() {
                 let message = "the signer's verdict on this image was taken back: an officer gives it back with coffer verdict revoke --undo";
                 return Err(Failure::new(Reason::Conflict, message));
@@ -202,11 +202,11 @@ impl Unsealed {
         let signature = signature.rsplit_once(':').map_or(signature, |(_, signature)| signature).to_owned();
         let record = VerdictRecord { signature, key_version, ..unsigned.0 };
         let (mut batch, mut then) = (Batch::default(), Vec::new());
-        if self.verdicts.find(&record.name()).is_none() {
+        if self.gate.verdicts.find(&record.name()).is_none() {
             self.make_room(&mut batch, &mut then)?;
         }
         let answer = Arc::new(record.clone());
-        then.push(self.verdicts.put(&mut batch, &record.name(), record)?);
+        then.push(self.gate.verdicts.put(&mut batch, &record.name(), record)?);
         Ok(self.verdicts_planned(batch, then, answer))
     }
 
@@ -214,19 +214,19 @@ impl Unsealed {
     fn make_room(&self, batch: &mut Batch, then: &mut Vec<Change>) -> Result<(), Failure> {
         const AT_ONCE: usize = 8;
         let now = self.now();
-        let (expired, _) = self.verdicts.page("", AT_ONCE, |verdict| verdict.expires <= now);
-        if self.verdicts.len() >= VERDICTS_MAX.saturating_add(expired.len()) {
+        let (expired, _) = self.gate.verdicts.page("", AT_ONCE, |verdict| verdict.expires <= now);
+        if self.gate.verdicts.len() >= VERDICTS_MAX.saturating_add(expired.len()) {
             return Err(Failure::told(Reason::LimitExceeded, format!("there are {VERDICTS_MAX} verdicts already")));
         }
         for (name, _) in &expired {
-            then.extend(self.verdicts.delete(batch, name)?);
+            then.extend(self.gate.verdicts.delete(batch, name)?);
         }
         Ok(())
     }
 
     /// A page of verdicts behind a name, those about this digest, and whether there are more.
     pub fn verdicts(&self, digest: Option<Digest>, after: &str, limit: usize) -> (Vec<(String, Arc<VerdictRecord>)>, bool) {
-        let (page, more) = self.verdicts.page(after, limit, |VerdictRecord { scan, .. }| {
+        let (page, more) = self.gate.verdicts.page(after, limit, |VerdictRecord { scan, .. }| {
             digest.is_none_or(|digest| scan.manifest == digest || scan.config == digest || scan.index == Some(digest))
         });
         (page.into_iter().map(|(name, row)| (name, row.value)).collect(), more)
@@ -255,7 +255,7 @@ impl Unsealed {
             let message = format!("a reason has at most {FINDING_BYTES_MAX} bytes, and no control characters");
             return Err(Failure::told(Reason::InvalidArgument, message));
         }
-        let (rows, _) = self.verdicts.page("", SIGNERS_MAX, |verdict| {
+        let (rows, _) = self.gate.verdicts.page("", SIGNERS_MAX, |verdict| {
             verdict.scan.manifest == manifest
                 && (signer.is_empty() || verdict.signer == signer)
                 && verdict.revoked.is_some() == undo
@@ -268,14 +268,14 @@ impl Unsealed {
         let (mut batch, mut then) = (Batch::default(), Vec::new());
         for (name, row) in &rows {
             let revoked = (!undo).then(|| revocation.clone());
-            then.push(self.verdicts.put(&mut batch, name, VerdictRecord { revoked, ..(*row.value).clone() })?);
+            then.push(self.gate.verdicts.put(&mut batch, name, VerdictRecord { revoked, ..(*row.value).clone() })?);
         }
         Ok(self.verdicts_planned(batch, then, rows.len()))
     }
 
     /// What is planned, after which images are judged anew.
     fn verdicts_planned<T>(&self, batch: Batch, mut then: Vec<Change>, answer: T) -> Planned<T> {
-        let (images, changes) = (Arc::clone(&self.images), Arc::clone(&self.gate_changes));
+        let (images, changes) = (Arc::clone(&self.gate.images), Arc::clone(&self.gate.changes));
         then.push(Box::new(move || {
             images.forget();
             changes.tell();

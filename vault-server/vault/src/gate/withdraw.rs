@@ -87,7 +87,7 @@ impl Unsealed {
             if is_settled {
                 now_seen.insert(key, hash);
             } else {
-                next = [next, Some(self.began.plus(NEWS_OF_NODES_WAIT))].into_iter().flatten().min();
+                next = [next, Some(self.gate.began.plus(NEWS_OF_NODES_WAIT))].into_iter().flatten().min();
             }
         }
         *seen = now_seen;
