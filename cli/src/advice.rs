@@ -110,7 +110,7 @@ pub const ADVICE: &[Advice] = &[
         "CONDITION_UNMET",
         Exit::Denied,
         "a grant gives it on conditions of the pod, its images or its node, which do not hold",
-        "coffer why {principal} {action} {path} tells which, and why; coffer pods shows all",
+        "coffer why {principal} {action} {path} tells which, and why; coffer pods shows all | coffer pods shows which, and why",
     ),
     advice(
         "NOT_FOUND",

@@ -301,6 +301,8 @@ mod tests {
         small.tell(v1::WatchEvent::Keepalive);
         small.put("kv/a", &[("user", "new")]);
         assert_eq!(next().await, Some(Event::Changed { path: "kv/a".to_owned(), version: 2 }));
+        small.withhold("kv/a");
+        assert_eq!(next().await, Some(Event::Withheld { path: "kv/a".to_owned() }));
         small.withdraw("kv/a");
         assert_eq!(next().await, Some(Event::Unavailable { path: "kv/a".to_owned() }));
         small.tell(v1::WatchEvent::Resync);

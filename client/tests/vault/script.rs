@@ -1,7 +1,7 @@
 //! The script of a small vault: sessions, secrets and watches, with faults to switch on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) watch_fault: Option<(Code, &'static str)>,
     /// Whether every RPC goes without an answer.
     pub(crate) silent: bool,
+    /// What is given on conditions that do not hold.
+    withheld: BTreeSet<String>,
     watches: Vec<mpsc::Sender<Vec<u8>>>,
 }
 
@@ -65,6 +67,7 @@ impl Small {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
         let version = state.secrets.get(path).map_or(1, |(version, _)| version + 1);
         state.secrets.insert(path.to_owned(), (version, fields));
+        state.withheld.remove(path);
         state.tell(v1::WatchEvent::Changed, path, version);
     }
 
@@ -73,6 +76,13 @@ impl Small {
         let mut state = self.state();
         state.secrets.remove(path);
         state.tell(v1::WatchEvent::Unavailable, path, 0);
+    }
+
+    /// Gives a secret on conditions that do not hold, until it is written again.
+    pub(crate) fn withhold(&self, path: &str) {
+        let mut state = self.state();
+        state.withheld.insert(path.to_owned());
+        state.tell(v1::WatchEvent::Withheld, path, 0);
     }
 
     /// Tells the watches something.
@@ -145,6 +155,9 @@ impl State {
 
     fn read(&self, call: &Call) -> Result<Answer, Status> {
         let request = v1::GetSecretRequest::decode(call.message.as_slice()).unwrap();
+        if self.withheld.contains(&request.path) {
+            return Err(refusal(Code::PermissionDenied, "CONDITION_UNMET"));
+        }
         let (version, fields) = self.secrets.get(&request.path).ok_or_else(|| refusal(Code::NotFound, "NOT_FOUND_OR_DENIED"))?;
         Ok(message(&v1::GetSecretResponse {
             fields: fields.clone().into_iter().collect(),
@@ -162,6 +175,7 @@ impl State {
         let (sender, receiver) = mpsc::channel(1_024);
         for path in request.paths {
             let event = match self.secrets.get(&path) {
+                _ if self.withheld.contains(&path) => event(v1::WatchEvent::Withheld, &path, 0),
                 Some((version, _)) => event(v1::WatchEvent::Changed, &path, *version),
                 None => event(v1::WatchEvent::Unavailable, &path, 0),
             };

@@ -254,11 +254,37 @@ async fn probe(address: &str) -> String {
 }
 
 #[tokio::test]
-async fn secrets_of_a_fixed_version_are_written_and_not_followed() {
+async fn a_fixed_version_stays_what_it_is_and_is_taken_away_as_any_other() {
     let world = World::new("\n[[secrets]]\nname = \"a\"\npath = \"kv/a\"\nversion = 1\nfield = \"v\"\n").await;
     world.small.put("kv/a", &[("v", "a1")]);
     let mut sidecar = world.start("sidecar", &[]);
-    sidecar.until_logged("there is nothing to follow").await;
-    assert!(world.has("a", "a1"));
-    assert_eq!(world.small.state().count("WatchService/Watch"), 0);
+    sidecar.until("it is followed", || world.small.watches() == 1).await;
+    let reads = world.small.state().count("KvService/GetSecret");
+    world.small.put("kv/a", &[("v", "a2")]);
+    world.small.withhold("kv/a");
+    sidecar.until("the file is gone", || !world.is_there("a")).await;
+    assert_eq!(world.small.state().count("KvService/GetSecret"), reads, "another version is nothing new");
+}
+
+#[tokio::test]
+async fn what_is_withheld_is_removed_and_comes_back_when_its_conditions_hold() {
+    let (world, mut sidecar) = following("").await;
+    world.small.withhold("kv/a");
+    sidecar.until("the file is gone", || !world.is_there("a")).await;
+    sidecar.until_logged("the conditions do not hold on which it is given: its files are removed").await;
+    assert!(world.has("b", "b1"), "what is not withheld stays");
+    world.small.put("kv/b", &[("v", "b2")]);
+    sidecar.until("the rest follows", || world.has("b", "b2") && !world.is_there("a")).await;
+    world.small.put("kv/a", &[("v", "a2")]);
+    sidecar.until("it is back", || world.has("a", "a2")).await;
+}
+
+#[tokio::test]
+async fn what_was_withheld_meanwhile_is_removed_by_a_sidecar_that_starts() {
+    let (world, sidecar) = following("").await;
+    drop(sidecar);
+    world.small.withhold("kv/a");
+    let mut again = world.start("sidecar", &[]);
+    again.until("the file is gone", || !world.is_there("a")).await;
+    assert!(world.has("b", "b1"));
 }

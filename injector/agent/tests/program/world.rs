@@ -108,6 +108,11 @@ impl World {
         self.file(name).as_deref() == Some(content)
     }
 
+    /// Whether there is a file, or what leads to one.
+    pub(crate) fn is_there(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.output.path().join(name)).is_ok()
+    }
+
     /// Where `..data` leads.
     pub(crate) fn data(&self) -> PathBuf {
         fs::read_link(self.output.path().join("..data")).unwrap()
