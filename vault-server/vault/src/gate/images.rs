@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use coffer_core::{
@@ -36,17 +36,46 @@ pub(crate) struct Judged {
 }
 
 /// What was found out about images, until a verdict changes.
-pub(crate) struct Images(Mutex<Recent<Digest, Arc<Judged>>>);
+pub(crate) struct Images(Mutex<Known>);
+
+struct Known {
+    /// How often verdicts have changed.
+    changes: u64,
+    images: Recent<Digest, Arc<Judged>>,
+}
 
 impl Default for Images {
     fn default() -> Self {
-        Self(Mutex::new(Recent::new(IMAGES_REMEMBERED_MAX)))
+        Self(Mutex::new(Known { changes: 0, images: Recent::new(IMAGES_REMEMBERED_MAX) }))
     }
 }
 
 impl Images {
+    /// Verdicts have changed.
     pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Recent::new(IMAGES_REMEMBERED_MAX);
+        let mut known = self.known();
+        *known = Known { changes: known.changes.wrapping_add(1), images: Recent::new(IMAGES_REMEMBERED_MAX) };
+    }
+
+    /// What is known of an image, or is found out. What is found while verdicts change may be of before, and is not kept.
+    fn get(&self, digest: Digest, now: Timestamp, find: impl FnOnce() -> Judged) -> Arc<Judged> {
+        let changes = {
+            let known = self.known();
+            match known.images.get(&digest) {
+                Some(judged) if judged.until.is_none_or(|until| now < until) => return Arc::clone(judged),
+                _ => known.changes,
+            }
+        };
+        let judged = Arc::new(find());
+        let mut known = self.known();
+        if known.changes == changes {
+            known.images.put(digest, Arc::clone(&judged));
+        }
+        judged
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,21 +123,12 @@ impl Unsealed {
 
     /// What the verdicts on an image come to that is named by this digest, of its manifest or an index.
     pub(super) fn judged(&self, digest: Digest) -> Arc<Judged> {
-        let now = self.now();
-        let images = || self.gate.images.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = images().get(&digest)
-            && known.until.is_none_or(|until| now < until)
-        {
-            return Arc::clone(known);
-        }
-        let (rows, _) = self
-            .gate
-            .verdicts
-            .page("", usize::MAX, |verdict| verdict.scan.manifest == digest || verdict.scan.index == Some(digest));
-        let verdicts: Vec<_> = rows.iter().map(|(_, row)| (&*row.value, self.standing_of(&row.value))).collect();
-        let judged = Arc::new(judge(digest, &verdicts));
-        images().put(digest, Arc::clone(&judged));
-        judged
+        self.gate.images.get(digest, self.now(), || {
+            let of = |verdict: &VerdictRecord| verdict.scan.manifest == digest || verdict.scan.index == Some(digest);
+            let (rows, _) = self.gate.verdicts.page("", usize::MAX, of);
+            let verdicts: Vec<_> = rows.iter().map(|(_, row)| (&*row.value, self.standing_of(&row.value))).collect();
+            judge(digest, &verdicts)
+        })
     }
 
     /// What is known of an image that a container asks for, and of the one that it runs.
@@ -275,6 +295,22 @@ mod tests {
         let revoked = judged(digest(1), &[VerdictRecord { revoked: Some(revocation), ..verdict("release", good) }]);
         assert_eq!(revoked.verdict, ImageVerdict::Unknown);
         assert_eq!(revoked.why, "the verdict of release was taken back by operator:o: a CVE");
+    }
+
+    #[test]
+    fn what_is_found_while_verdicts_change_is_not_kept() {
+        let (images, now) = (Images::default(), Timestamp::from_secs(1_000));
+        let why = |why: &str| Judged { why: why.to_owned(), ..Judged::default() };
+        let before = images.get(digest(1), now, || {
+            images.forget();
+            why("of before")
+        });
+        assert_eq!(before.why, "of before");
+        assert_eq!(images.get(digest(1), now, || why("of now")).why, "of now");
+        assert_eq!(images.get(digest(1), now, || why("asked again")).why, "of now");
+        let until = Some(Timestamp::from_secs(1_001));
+        images.get(digest(2), now, || Judged { until, ..why("for a second") });
+        assert_eq!(images.get(digest(2), Timestamp::from_secs(1_001), || why("later")).why, "later");
     }
 
     #[test]
