@@ -27,10 +27,12 @@ mod kernel;
 mod kubelet;
 mod memory;
 mod mounts;
+mod posture;
 mod root;
 mod runtime;
 
 pub use facts::{FACT_LIST_MAX, FACT_TEXT_BYTES_MAX, FACTS_VERSION, Fact, HostFacts};
+pub use posture::{FACTS_BYTES_MAX, signed_bytes};
 pub use root::{FOLDER_NAMES_MAX, Root};
 
 use crate::{Check, Finding, Judgement, Report};

@@ -26,6 +26,16 @@ const OPEN_TRIES_MAX: usize = 8;
 pub struct Root {
     folder: OwnedFd,
     path: PathBuf,
+    /// What of the host is there; none where all of it is.
+    seen: Option<Seen>,
+}
+
+/// What of a host is there.
+#[derive(Debug)]
+struct Seen {
+    folders: Vec<String>,
+    /// What is not, in those.
+    hidden: Vec<String>,
 }
 
 impl Root {
@@ -35,10 +45,42 @@ impl Root {
     /// Where it is none, or cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let folder = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { folder, path: path.to_owned() })
+        Ok(Self { folder, path: path.to_owned(), seen: None })
+    }
+
+    /// The same where only these folders of the host are mounted below it, without what is hidden in them: something else is mounted there on the
+    /// host. What is not there is unknown, and not absent.
+    #[must_use]
+    pub fn with_only(mut self, folders: impl IntoIterator<Item = String>, hidden: impl IntoIterator<Item = String>) -> Self {
+        let folder = |path: String| path.trim_end_matches('/').to_owned();
+        self.seen =
+            Some(Seen { folders: folders.into_iter().map(folder).collect(), hidden: hidden.into_iter().map(folder).collect() });
+        self
+    }
+
+    fn sees(&self, path: &str) -> bool {
+        let holds =
+            |folder: &String| path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.seen.as_ref().is_none_or(|seen| seen.folders.iter().any(holds) && !seen.hidden.iter().any(holds))
+    }
+
+    /// Whether a link on the way to something leads to where nothing is mounted.
+    fn leads_out(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).filter(|end| *end > 0);
+        let is_link = |part: &str| {
+            let link = self.open_once(part, OFlags::PATH | OFlags::NOFOLLOW).and_then(rustix::fs::fstat);
+            link.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+        };
+        let mut parts = ends.filter_map(|end| path.get(..end));
+        self.seen.is_some() && parts.any(|part| is_link(part) && self.open_once(part, OFlags::PATH).is_err())
     }
 
     fn opened(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        // There are empty folders where others are mounted in.
+        if self.sees(path) { self.open_once(path, flags) } else { Err(Errno::NOENT) }
+    }
+
+    fn open_once(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         for _ in 0..OPEN_TRIES_MAX {
             match rustix::fs::openat2(&self.folder, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
@@ -56,14 +98,14 @@ impl Root {
         // Without O_NONBLOCK, a pipe in the place of a file would hold up everything.
         let file = match self.opened(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => file,
-            Err(error) => return not_opened(path, error),
+            Err(error) => return self.not_opened(path, error),
         };
         match rustix::fs::fstat(&file) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
                 return Fact::unknown(format!("{path} is no file"));
             }
             Ok(_) => {}
-            Err(error) => return not_opened(path, error),
+            Err(error) => return self.not_opened(path, error),
         }
         let mut bytes = Zeroizing::new(Vec::new());
         match Opened::from(file).take(u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes) {
@@ -87,7 +129,7 @@ impl Root {
     pub(super) fn names(&self, path: &str) -> Fact<Vec<String>> {
         let folder = match self.opened(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(folder) => folder,
-            Err(error) => return not_opened(path, error),
+            Err(error) => return self.not_opened(path, error),
         };
         let mut buffer = Vec::with_capacity(32 << 10);
         let mut entries = RawDir::new(&folder, buffer.spare_capacity_mut());
@@ -111,7 +153,7 @@ impl Root {
     pub(super) fn file(&self, path: &str) -> Fact<File> {
         let stat = match self.opened(path, OFlags::PATH).and_then(rustix::fs::fstat) {
             Ok(stat) => stat,
-            Err(error) => return not_opened(path, error),
+            Err(error) => return self.not_opened(path, error),
         };
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => FileKind::Regular,
@@ -131,7 +173,20 @@ impl Root {
                 Ok(target) => Fact::Known(target),
                 Err(_) => Fact::unknown(format!("{path} leads to what is no text")),
             },
-            Err(error) => not_opened(path, error),
+            Err(error) => self.not_opened(path, error),
+        }
+    }
+
+    fn not_opened<T>(&self, path: &str, error: Errno) -> Fact<T> {
+        match error {
+            _ if !self.sees(path) => Fact::unknown(format!("{path} is not seen: it is not mounted here")),
+            Errno::NOENT | Errno::NOTDIR | Errno::SRCH if self.leads_out(path) => {
+                Fact::unknown(format!("{path} is not seen: a link leads to what is not mounted here"))
+            }
+            Errno::NOENT | Errno::NOTDIR | Errno::SRCH => Fact::Absent,
+            Errno::ACCESS | Errno::PERM => Fact::unknown(format!("{path} cannot be read: it is for root")),
+            Errno::NOSYS => Fact::unknown(format!("{path} cannot be read: below another root it takes Linux 5.6")),
+            error => Fact::unknown(format!("{path} cannot be read: {}", word(error.kind()))),
         }
     }
 
@@ -139,15 +194,6 @@ impl Root {
     pub(super) fn has(&self, path: &str) -> bool {
         self.opened(path, OFlags::PATH | OFlags::NOFOLLOW)
             .is_ok_and(|file| rustix::fs::statat(&file, c"", AtFlags::EMPTY_PATH).is_ok())
-    }
-}
-
-fn not_opened<T>(path: &str, error: Errno) -> Fact<T> {
-    match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::SRCH => Fact::Absent,
-        Errno::ACCESS | Errno::PERM => Fact::unknown(format!("{path} cannot be read: it is for root")),
-        Errno::NOSYS => Fact::unknown(format!("{path} cannot be read: below another root it takes Linux 5.6")),
-        error => Fact::unknown(format!("{path} cannot be read: {}", word(error.kind()))),
     }
 }
 
@@ -191,6 +237,35 @@ mod tests {
         assert_eq!(root.file("/etc/out"), Fact::Absent);
         assert_eq!(root.link("/etc/out"), Fact::Known("/etc/passwd".into()));
         assert!(root.has("/etc/out") && !root.has("/etc/nothing"));
+    }
+
+    #[test]
+    fn what_is_not_mounted_is_unknown_and_never_absent() {
+        let (folder, root) = root();
+        for path in ["etc/hidden", "var/lib", "usr"] {
+            fs::create_dir_all(folder.path().join(path)).unwrap();
+        }
+        fs::write(folder.path().join("etc/inside"), "inside").unwrap();
+        fs::write(folder.path().join("usr/file"), "not the host's").unwrap();
+        symlink("/nix/store/out", folder.path().join("etc/out")).unwrap();
+        symlink("/nix/store", folder.path().join("etc/folder")).unwrap();
+        symlink("inside", folder.path().join("etc/link")).unwrap();
+        let root = root.with_only(["/etc".into(), "/proc/".into()], ["/etc/hidden".into()]);
+        assert!(matches!(root.text("/etc/link", 10), Fact::Known(text) if text.as_str() == "inside"));
+        assert_eq!((root.file("/etc/none"), root.file("/proc/none")), (Fact::Absent, Fact::Absent));
+        let unknown = |fact: Fact<File>, why: &str| {
+            assert!(matches!(&fact, Fact::Unknown(said) if said.as_str().contains(why)), "{fact:?}")
+        };
+        for path in ["/usr/file", "/var/lib", "/etcetera", "/", "/run/docker.sock", "/etc/hidden", "/etc/hidden/file"] {
+            unknown(root.file(path), "not mounted here");
+            assert!(
+                !root.has(path)
+                    && matches!(root.names(path), Fact::Unknown(_))
+                    && matches!(root.text(path, 10), Fact::Unknown(_))
+            );
+        }
+        unknown(root.file("/etc/out"), "a link leads to");
+        unknown(root.file("/etc/folder/config.toml"), "a link leads to");
     }
 
     #[test]

@@ -291,6 +291,15 @@ fn a_socket_in_a_container_is_found_by_what_it_is_not_by_its_name() {
         node.container(50, "service", mounts);
         expect(&node, "HST-56", Status::Pass, "");
     }
+    // Whoever looks has it, too, and is no other than that.
+    let node = Node::hardened();
+    for id in [50, 51] {
+        node.container(id, "sh", &["1 0 0:70 / / rw - overlay overlay rw", "2 1 0:20 / /host/run rw - tmpfs tmpfs rw"]);
+    }
+    node.link("/proc/self", "50");
+    expect(&node, "HST-56", Status::Fail, "/host/run/containerd/containerd.sock");
+    node.ends(51);
+    expect(&node, "HST-56", Status::Pass, "");
 }
 
 /// At a limit things are known, past it they are not.
