@@ -17,7 +17,7 @@ needed() {
 # packages NAME: the packages of an image's programs; programs NAME: what the programs are called.
 packages() { case $1 in server) echo coffer-server coffer-cli ;; *) echo "coffer-$1" ;; esac; }
 programs() { case $1 in server) echo coffer-server coffer ;; *) echo "coffer-$1" ;; esac; }
-profile() { case $1 in agent) echo agent ;; *) echo image ;; esac; }
+profile() { case $1 in agent | node) echo agent ;; *) echo image ;; esac; }
 binary() { echo "$target/$triple/$(profile "$1")/$2"; }
 # about NAME FIELD: what the image's first package says of itself.
 about() { cargo metadata --locked --no-deps --format-version 1 | jq -r --arg name "coffer-$1" --arg field "$2" '.packages[] | select(.name == $name)[$field]'; }

@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
@@ -17,6 +17,7 @@ const FILES: [&str; 19] = [
     "coffer/v1/operator.proto",
     "coffer/v1/pki.proto",
     "coffer/v1/policy.proto",
+    "coffer/v1/posture.proto",
     "coffer/v1/session.proto",
     "coffer/v1/snapshot.proto",
     "coffer/v1/system.proto",

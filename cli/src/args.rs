@@ -239,6 +239,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Cluster(commands::cluster::Cluster),
     #[command(subcommand)]
+    Node(commands::node::Node),
+    #[command(subcommand)]
     Session(commands::session::Sessions),
     #[command(subcommand)]
     Audit(commands::audit::Audit),

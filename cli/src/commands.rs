@@ -15,6 +15,7 @@ pub(crate) mod lease;
 pub(crate) mod login;
 pub(crate) mod migrate;
 pub(crate) mod mount;
+pub(crate) mod node;
 pub(crate) mod operator;
 pub(crate) mod pki;
 pub(crate) mod pods;

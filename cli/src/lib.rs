@@ -132,6 +132,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Policy(command) => command.run(&app).await,
         Command::User(command) => command.run(&app).await,
         Command::Cluster(command) => command.run(&app).await,
+        Command::Node(command) => command.run(&app).await,
         Command::Session(command) => command.run(&app).await,
         Command::Audit(command) => command.run(&app).await,
         Command::Store(command) => command.run(&app),

@@ -16,9 +16,10 @@ use coffer_proto::v1::{
     kubernetes_service_client::KubernetesServiceClient, kv_service_client::KvServiceClient,
     lease_service_client::LeaseServiceClient, mount_service_client::MountServiceClient,
     operator_service_client::OperatorServiceClient, pki_service_client::PkiServiceClient,
-    policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
-    snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
-    transit_service_client::TransitServiceClient, watch_service_client::WatchServiceClient,
+    policy_service_client::PolicyServiceClient, posture_service_client::PostureServiceClient,
+    session_service_client::SessionServiceClient, snapshot_service_client::SnapshotServiceClient,
+    system_service_client::SystemServiceClient, transit_service_client::TransitServiceClient,
+    watch_service_client::WatchServiceClient,
 };
 use coffer_secret::SecretString;
 use http::Uri;
@@ -344,6 +345,8 @@ impl Client {
         pki: PkiServiceClient;
         /// Policies.
         policies: PolicyServiceClient;
+        /// Postures of nodes.
+        postures: PostureServiceClient;
         /// Sessions.
         sessions: SessionServiceClient;
         /// Snapshots.

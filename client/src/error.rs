@@ -154,7 +154,8 @@ impl Error {
     }
 
     /// A fault in the caller's settings or files.
-    pub(crate) fn config(message: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn config(message: impl Into<String>) -> Self {
         Self::Config(Detail::local("CONFIG_INVALID", false, message))
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use coffer_secret::SecretString;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{
+    SignatureScheme,
     crypto::ring,
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -86,6 +87,22 @@ impl Identity {
     #[must_use]
     pub fn pin(&self) -> &str {
         &self.inner.pin
+    }
+
+    /// The public key (SubjectPublicKeyInfo, DER), of which [`Identity::pin`] is the hash.
+    #[must_use]
+    pub fn public_key(&self) -> Vec<u8> {
+        self.inner.key.key.public_key().map(|key| key.as_ref().to_vec()).unwrap_or_default()
+    }
+
+    /// A signature of the key over `message`: ECDSA over P-256 with SHA-256, ASN.1 DER. The caller puts something before the message that nothing
+    /// else is signed with: TLS signs with the same key.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoKey`] where the key is of another kind.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, IdentityError> {
+        let signer = self.inner.key.key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]).ok_or(IdentityError::NoKey)?;
+        signer.sign(message).map_err(|_| IdentityError::NoKey)
     }
 
     pub(crate) fn resolver(&self) -> Arc<SingleCertAndKey> {

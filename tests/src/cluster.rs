@@ -232,13 +232,16 @@ impl Cluster {
     pub fn push_programs(&self, programs: &Programs) -> Result<()> {
         let output = tempfile::tempdir()?;
         if env::var_os("COFFER_TEST_IMAGES").is_some() {
-            return self.push_shipped(&["server", "injector", "agent"], output.path()).map(drop);
+            return self.push_shipped(&["server", "injector", "agent", "node"], output.path()).map(drop);
         }
         let server = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-server coffer /bin/\nUSER 65532:65532\n\
                       ENTRYPOINT [\"/bin/coffer-server\"]\n";
         self.push("coffer-server:0.1.0", server, &[&programs.server(), &programs.coffer()])?;
         let injector = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-injector /bin/\nUSER 65532:65532\nENTRYPOINT [\"/bin/coffer-injector\"]\n";
         self.push("coffer-injector:0.1.0", injector, &[&programs.injector()])?;
+        // The node agent runs without any file beside it: linked dynamically, as it is here, it needs its libraries.
+        let node = "FROM 127.0.0.1:5000/busybox:1\nCOPY coffer-node /\nUSER 65532:65532\nENTRYPOINT [\"/coffer-node\"]\n";
+        self.push("coffer-node:0.1.0", node, &[&programs.node()])?;
         self.push_shipped(&["agent"], output.path()).map(drop)
     }
 

@@ -61,6 +61,8 @@ impl Programs {
                 "--package",
                 "coffer-injector",
                 "--package",
+                "coffer-node",
+                "--package",
                 "coffer-cli",
             ])
             .stdin(Stdio::null())
@@ -85,6 +87,12 @@ impl Programs {
     #[must_use]
     pub fn agent(&self) -> PathBuf {
         self.folder.join("coffer-agent")
+    }
+
+    /// The node agent.
+    #[must_use]
+    pub fn node(&self) -> PathBuf {
+        self.folder.join("coffer-node")
     }
 
     /// The command line.

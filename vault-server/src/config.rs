@@ -253,6 +253,8 @@ pub(crate) struct InitCluster {
     pub(crate) issuer: Option<String>,
     #[serde(default = "default_audience")]
     pub(crate) audience: String,
+    /// NAMESPACE/NAME of the service account that may report postures of its nodes.
+    pub(crate) node_agent: Option<String>,
 }
 
 fn default_audience() -> String {

@@ -15,7 +15,7 @@ const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 pub(crate) fn beginning(init: &Init, issuer: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<Beginning> {
     let operators = init.operators.iter().map(operator).collect::<anyhow::Result<_>>()?;
     let service_account = init.service_account.clone();
-    let Some(InitCluster { name, issuer: said, audience }) = &init.cluster else {
+    let Some(InitCluster { name, issuer: said, audience, node_agent }) = &init.cluster else {
         let beginning = Beginning { operators, cluster: None, service_account };
         beginning.check().map_err(told)?;
         return Ok(beginning);
@@ -26,6 +26,7 @@ pub(crate) fn beginning(init: &Init, issuer: impl FnOnce() -> anyhow::Result<Str
         keys: KeySourceRecord::ApiServer,
         api_server: Some(ApiServerRecord { url: String::new(), ca_pem: String::new(), token_file: String::new() }),
         pod_check: PodCheck::Cache,
+        node_agent: node_agent.clone().unwrap_or_default(),
     };
     let name = name.parse().map_err(|error| anyhow!("init.cluster.name: {error}"))?;
     let beginning = Beginning { operators, cluster: Some((name, settings)), service_account };

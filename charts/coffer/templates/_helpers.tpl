@@ -86,6 +86,21 @@ app.kubernetes.io/component: injector
 {{ include "coffer.labels" . }}
 {{- end -}}
 
+{{- define "coffer.node" -}}
+{{ include "coffer.fullname" . }}-node
+{{- end -}}
+
+{{- define "coffer.node.selector" -}}
+app.kubernetes.io/name: {{ include "coffer.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: node
+{{- end -}}
+
+{{- define "coffer.node.labels" -}}
+{{ include "coffer.node.selector" . }}
+{{ include "coffer.labels" . }}
+{{- end -}}
+
 {{- /* An image by digest where there is one, else by tag. Takes the image's values and the chart's version. */ -}}
 {{- define "coffer.image" -}}
 {{- $image := index . 0 -}}

@@ -89,6 +89,9 @@ struct Settings {
     /// How a pod is known to live [default: cache with an API server, else none]
     #[arg(long, value_name = "CHECK")]
     pod_check: Option<Check>,
+    /// Who may report postures of the cluster's nodes: NAMESPACE/SERVICE-ACCOUNT of the node agent, or "" for nobody
+    #[arg(long, value_name = "ACCOUNT")]
+    node_agent: Option<String>,
 }
 
 impl Settings {
@@ -99,6 +102,7 @@ impl Settings {
             && self.jwks_url.is_none()
             && self.api_server.is_none()
             && self.pod_check.is_none()
+            && self.node_agent.is_none()
     }
 
     /// Where keys come from, where it is said: an API server alone gives its own.
@@ -136,6 +140,9 @@ impl Settings {
         }
         if let Some(check) = self.pod_check {
             known.pod_check = PodCheck::from(check).into();
+        }
+        if let Some(account) = &self.node_agent {
+            known.node_agent.clone_from(account);
         }
         Ok(known)
     }

@@ -61,7 +61,7 @@ fn planted_scan(number: u8) -> Scan {
 }
 
 /// A pod's object, with an agent and an application of these images.
-fn spec(agent: &str, app: &str) -> Value {
+pub(crate) fn spec(agent: &str, app: &str) -> Value {
     let restricted = json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"}});
     json!({"spec": {

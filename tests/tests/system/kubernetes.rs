@@ -5,6 +5,7 @@ mod database;
 mod doctor;
 mod gate;
 mod injection;
+mod node;
 mod pki;
 mod pod_security;
 mod release;

@@ -31,6 +31,7 @@ mod opening;
 mod outage;
 mod peers;
 mod pki;
+mod posture;
 mod power;
 mod rpcs;
 mod scan;

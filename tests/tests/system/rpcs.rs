@@ -106,6 +106,11 @@ fn of_the_vault() -> Vec<Row> {
         "GateService"/"RevokeVerdict", Only(&[OFFICER]), gate.revoke_verdict(RevokeVerdictRequest {
             manifest: format!("sha256:{}", "0".repeat(64)), ..Default::default() });
         "GateService"/"ListGatedPods", Only(&[ADMIN, OFFICER, AUDITOR]), gate.list_gated_pods(ListGatedPodsRequest::default());
+        "PostureService"/"ReportPosture", Only(&[]), postures.report_posture(ReportPostureRequest::default());
+        "PostureService"/"ListPostures", Only(&[ADMIN, OFFICER, AUDITOR]), postures.list_postures(ListPosturesRequest::default());
+        "PostureService"/"GetPosture", Only(&[ADMIN, OFFICER, AUDITOR]), postures.get_posture(GetPostureRequest {
+            cluster: CLUSTER.into(), node: "absent".into() });
+        "PostureService"/"ConfirmPostureLoss", Only(&[OFFICER]), postures.confirm_posture_loss(ConfirmPostureLossRequest { cluster: CLUSTER.into() });
 
         "GrantService"/"CreateGrant", Only(&[OFFICER]), grants.create_grant(CreateGrantRequest {
             actions: vec!["read".into()], path: PATH.into(), principal: "k8s:test/shop/reader".into(), ..Default::default() });

@@ -170,6 +170,11 @@ rpcs! {
     LINT_POLICY = "PolicyService" "LintPolicy" Permission(Action::PolicyRead), audited: true, tenant: true;
     EXPLAIN = "PolicyService" "Explain" Permission(Action::PolicyRead), audited: true, tenant: true;
 
+    REPORT_POSTURE = "PostureService" "ReportPosture" Session, audited: true, tenant: true;
+    LIST_POSTURES = "PostureService" "ListPostures" Permission(Action::GateRead), audited: true, tenant: true;
+    GET_POSTURE = "PostureService" "GetPosture" Permission(Action::GateRead), audited: true, tenant: true;
+    CONFIRM_POSTURE_LOSS = "PostureService" "ConfirmPostureLoss" Permission(Action::GateManage), audited: true, tenant: true;
+
     GET_SECRET = "KvService" "GetSecret" Permission(Action::Read), audited: true, tenant: true;
     PUT_SECRET = "KvService" "PutSecret" Permission(Action::Write), audited: true, tenant: true;
     ROLLBACK_SECRET = "KvService" "RollbackSecret" Permission(Action::Write), audited: true, tenant: true;

@@ -17,6 +17,7 @@ mod operator;
 mod pki;
 mod place;
 mod policy;
+mod posture;
 mod session;
 mod snapshot;
 mod system;
@@ -37,9 +38,10 @@ use coffer_proto::v1::{
     kubernetes_service_server::KubernetesServiceServer, kv_service_server::KvServiceServer,
     lease_service_server::LeaseServiceServer, mount_service_server::MountServiceServer,
     operator_service_server::OperatorServiceServer, pki_service_server::PkiServiceServer,
-    policy_service_server::PolicyServiceServer, session_service_server::SessionServiceServer,
-    snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
-    transit_service_server::TransitServiceServer, watch_service_server::WatchServiceServer,
+    policy_service_server::PolicyServiceServer, posture_service_server::PostureServiceServer,
+    session_service_server::SessionServiceServer, snapshot_service_server::SnapshotServiceServer,
+    system_service_server::SystemServiceServer, transit_service_server::TransitServiceServer,
+    watch_service_server::WatchServiceServer,
 };
 use coffer_secret::SecretString;
 use coffer_vault::Vault;
@@ -150,6 +152,7 @@ impl Api {
             .add_service(limited!(GrantServiceServer))
             .add_service(limited!(GateServiceServer))
             .add_service(limited!(PolicyServiceServer))
+            .add_service(limited!(PostureServiceServer))
             .add_service(limited!(KvServiceServer))
             .add_service(limited!(MountServiceServer))
             .add_service(limited!(LeaseServiceServer))

@@ -285,3 +285,14 @@ pub const SCAN_AHEAD_MAX: Duration = Duration::from_secs(60);
 pub const ATTESTATION_LIFETIME_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 /// How long a verdict counts, at most.
 pub const ATTESTATION_LIFETIME_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// How long what a node says of itself counts.
+pub const POSTURE_LIFETIME: Duration = Duration::from_secs(5 * 60);
+/// How much longer it counts where implausibly many nodes fell silent at once, and nobody has said that they are gone.
+pub const POSTURE_HELD_MAX: Duration = Duration::from_secs(60 * 60);
+/// Nodes of a cluster that report.
+pub const NODES_PER_CLUSTER_MAX: usize = 5_000;
+/// Reports that a node may make in a minute.
+pub const POSTURE_REPORTS_PER_MINUTE_MAX: u32 = 60;
+/// Findings of a node that are told at once.
+pub const POSTURE_FINDINGS_MAX: usize = 1_000;

@@ -35,6 +35,12 @@ pub fn ecdsa_pem(curve: Curve, point: &[u8]) -> String {
     }
 }
 
+/// The point of a public key of P-256 (SubjectPublicKeyInfo, DER); none where it is a key of another kind, or none.
+#[must_use]
+pub fn p256_point(spki: &[u8]) -> Option<&[u8]> {
+    spki.strip_prefix(P256).filter(|point| point.len() == 65)
+}
+
 fn pem(before: &[u8], key: &[u8]) -> String {
     let text: Vec<char> = STANDARD.encode([before, key].concat()).chars().collect();
     let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
@@ -49,6 +55,18 @@ fn pem(before: &[u8], key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_point_of_p256_is_found_in_its_key_and_in_nothing_else() {
+        let point = [4_u8; 65];
+        let spki = [P256, point.as_slice()].concat();
+        assert_eq!(p256_point(&spki), Some(point.as_slice()));
+        assert_eq!(p256_point(&[P384, [4; 97].as_slice()].concat()), None);
+        for end in 0..spki.len() {
+            assert_eq!(p256_point(&spki[..end]), None);
+        }
+        assert_eq!(p256_point(&[spki.as_slice(), &[0]].concat()), None);
+    }
 
     /// RFC 8410, section 10.1.
     #[test]

@@ -13,7 +13,7 @@ use coffer_core::{
     clock::{Clock, Timestamp},
     id::ClusterId,
     limits::{JWKS_BYTES_MAX, KUBERNETES_NAME_BYTES_MAX},
-    principal::Name,
+    principal::{Name, Principal},
     reason::Reason,
 };
 use coffer_crypto::{jwt::KeySet, random};
@@ -53,6 +53,8 @@ pub struct ClusterSettings {
     pub api_server: Option<ApiServerRecord>,
     /// How pods are known to live.
     pub pod_check: PodCheck,
+    /// Who may report postures of its nodes: NAMESPACE/SERVICE-ACCOUNT; empty for nobody.
+    pub node_agent: String,
 }
 
 /// A cluster at work: its keys, its API server, its pods.
@@ -361,6 +363,7 @@ impl Unsealed {
                 keys: record.keys,
                 api_server: record.api_server,
                 pod_check: record.pod_check,
+                node_agent: record.node_agent,
             };
             let follow = settings.pod_check != PodCheck::None;
             let known = if follow { self.known_pods(id).await? } else { Known::default() };
@@ -388,6 +391,7 @@ impl ClusterSettings {
             keys: self.keys.clone(),
             api_server: self.api_server.clone(),
             pod_check: self.pod_check,
+            node_agent: self.node_agent.clone(),
             created,
         })
     }
@@ -402,6 +406,11 @@ impl ClusterSettings {
         }
         if self.pod_check != PodCheck::None && self.api_server.is_none() {
             return Err(Failure::invalid("checking pods needs an API server"));
+        }
+        if !self.node_agent.is_empty() && format!("k8s:cluster/{}", self.node_agent).parse::<Principal>().is_err() {
+            return Err(Failure::invalid(
+                "the node agent is NAMESPACE/SERVICE-ACCOUNT, or nothing where nobody reports postures",
+            ));
         }
         Ok(())
     }

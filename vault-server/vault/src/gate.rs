@@ -15,11 +15,7 @@ mod withdraw;
 use std::sync::Arc;
 
 use coffer_barrier::{Barrier, RecordKey};
-use coffer_core::{
-    clock::Timestamp,
-    id::{ClusterId, TenantId},
-    policy::HostFacts,
-};
+use coffer_core::{clock::Timestamp, id::TenantId};
 use tokio::sync::watch;
 
 use self::images::Images;
@@ -82,12 +78,6 @@ impl Changes {
 }
 
 impl Unsealed {
-    /// What is known of a node. Nothing is yet: nodes do not report.
-    #[expect(clippy::unused_self, reason = "it will be asked")]
-    pub(crate) const fn host_facts(&self, _: ClusterId, _: &str) -> Option<HostFacts> {
-        None
-    }
-
     /// Something is known of pods, images or nodes that was not, or is known no more.
     pub(crate) fn gate_changed(&self) {
         self.gate.changes.tell();

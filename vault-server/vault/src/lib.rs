@@ -26,6 +26,7 @@ mod operators;
 mod pki;
 mod planned;
 mod pod_keys;
+mod postures;
 mod records;
 mod rekey;
 mod rewrap;
@@ -64,6 +65,7 @@ pub use login::{LoginError, WorkloadLogin};
 pub use mounts::{Engine, NewMount};
 pub use operators::{NewOperator, etag, hash_password, parse_pins, roles_of};
 pub use planned::{Planned, PolicyChange};
+pub use postures::{JudgedPosture, PostureFindings, PostureInfo, PostureRecord, PostureReport, PostureState};
 pub use records::{
     ApiServerRecord, ClusterRecord, GrantRecord, HolderRecord, KeySourceRecord, MountRecord, OperatorRecord, PodCheck,
     PolicyRecord, SessionRecord,

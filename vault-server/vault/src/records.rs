@@ -69,6 +69,9 @@ pub struct ClusterRecord {
     pub api_server: Option<ApiServerRecord>,
     /// How pods are known to live.
     pub pod_check: PodCheck,
+    /// Who may report postures of its nodes: NAMESPACE/SERVICE-ACCOUNT; empty for nobody.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node_agent: String,
     /// When it was registered.
     pub created: Timestamp,
 }

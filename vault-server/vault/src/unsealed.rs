@@ -42,6 +42,7 @@ use crate::{
     login::{PASSWORD_CHECKS_MAX, PASSWORD_PLACES},
     losses::Losses,
     pod_keys::PodKeys,
+    postures::Postures,
     records::{
         BootstrapRecord, ClusterRecord, DenyRecord, ErasureRecord, GrantRecord, MountRecord, OperatorRecord, PolicyRecord,
         SessionRecord, TenantRecord,
@@ -87,6 +88,7 @@ pub struct Unsealed {
     pub(crate) repeats: RecordKey,
     pub(crate) runtimes: Runtimes,
     pub(crate) keys_of_pods: PodKeys,
+    pub(crate) postures: Arc<Postures>,
     /// Issuers and roles that issued lately.
     pub(crate) pki_in_use: Arc<pki::Ready>,
     /// Keys of the engine transit that were used lately.
@@ -206,6 +208,7 @@ impl Unsealed {
             repeats: directory(id, "repeat")?,
             runtimes: Arc::new(RwLock::new(BTreeMap::new())),
             keys_of_pods: PodKeys::default(),
+            postures: Postures::load(&barrier, id).await?,
             pki_in_use: Arc::default(),
             transit_in_use: Arc::default(),
             lists: Arc::default(),

@@ -63,6 +63,7 @@ impl Unsealed {
         vault.keep_up("the look for owners who are gone", Self::end_with_owners);
         vault.keep_up("the look for conditions that hold no longer", Self::withdraw_what_conditions_held);
         vault.keep_up("rotation of static roles", Self::rotate_static_roles);
+        vault.keep_up("looking after postures of nodes", |vault| async move { vault.keep_postures().await });
         vault.keep_up("tidying certificates", |vault| async move { vault.tidy_certificates().await });
     }
 

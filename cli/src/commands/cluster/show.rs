@@ -16,6 +16,7 @@ pub(super) struct Json<'a> {
     api_server: Option<&'a str>,
     pod_check: &'static str,
     pod_cache: &'a str,
+    node_agent: &'a str,
     created: Option<String>,
     etag: &'a str,
 }
@@ -32,6 +33,7 @@ pub(super) fn json(cluster: &Cluster) -> Json<'_> {
         api_server: settings.and_then(|settings| settings.api_server.as_ref()).map(|server| server.url.as_str()),
         pod_check: settings.map_or("", pod_check),
         pod_cache: &cluster.pod_cache,
+        node_agent: settings.map_or("", |settings| &settings.node_agent),
         created: rfc3339(cluster.created.as_ref()),
         etag: &cluster.etag,
     }
@@ -75,6 +77,7 @@ pub(super) fn one(cluster: &Cluster, view: &View) -> String {
         ("API server", server.unwrap_or_default()),
         ("Pod check", pod_check(&settings).to_owned()),
         ("Pod cache", cluster.pod_cache.clone()),
+        ("Node agent", settings.node_agent.clone()),
         ("Age", since(cluster.created.as_ref(), view)),
     ]);
     if cluster.pod_cache == "confirm" {
@@ -119,6 +122,7 @@ mod tests {
                 keys: Some(KeySource { source: Some(Keys::ApiServer(true)) }),
                 api_server: Some(ApiServer::default()),
                 pod_check: PodCheck::Unspecified.into(),
+                node_agent: String::new(),
             }),
             created: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
             key_ids: vec!["k1".into()],

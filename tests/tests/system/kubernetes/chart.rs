@@ -64,12 +64,29 @@ const MANY: &[&str] = &[
     "injector.tolerations[0].operator=Exists",
     "injector.serviceAccount.annotations.example\\.com/a=b",
     "injector.service.annotations.example\\.com/a=b",
+    "node.enabled=true",
+    "node.image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "node.asRoot=true",
+    "node.kubeletFolder=/var/lib/k0s/kubelet",
+    "node.maxUnavailable=1",
+    "node.annotations.example\\.com/a=b",
+    "node.extraLabels.team=a",
+    "node.priorityClassName=system-node-critical",
+    "node.nodeSelector.kubernetes\\.io/os=linux",
+    "node.serviceAccount.annotations.example\\.com/a=b",
     "extraObjects[0].apiVersion=v1",
     "extraObjects[0].kind=ConfigMap",
     "extraObjects[0].metadata.name=more",
 ];
 /// Only the injector, for a vault elsewhere.
 const INJECTOR: &[&str] = &["global.externalVaultAddr=https://vault.example:8200", "injector.vaultCA=PEM"];
+/// Only node agents, in a namespace of their own.
+const NODES: &[&str] = &[
+    "global.externalVaultAddr=https://coffer.coffer.svc:8200",
+    "injector.enabled=false",
+    "injector.vaultCA=PEM",
+    "node.enabled=true",
+];
 /// Only a vault, with shares and a certificate from elsewhere.
 const SERVER: &[&str] = &["injector.enabled=false", "server.seal.type=shamir", "server.tls.secretName=tls"];
 
@@ -90,7 +107,9 @@ fn the_chart_renders_to_what_is_kept_and_the_api_server_takes_it() -> Result<()>
     let cluster = Cluster::of_this_run()?;
     let (clean, told) = helm(&["lint", "--strict", CHART])?;
     ensure!(clean, "{told}");
-    for (name, values) in [("default", [].as_slice()), ("many", MANY), ("injector", INJECTOR), ("server", SERVER)] {
+    for (name, values) in
+        [("default", [].as_slice()), ("many", MANY), ("injector", INJECTOR), ("nodes", NODES), ("server", SERVER)]
+    {
         let (rendered, manifest) = rendered(values)?;
         ensure!(rendered, "{manifest}");
         let kept = Path::new(KEPT).join(format!("{name}.yaml"));
@@ -123,6 +142,9 @@ fn values_that_the_chart_does_not_know_are_refused_by_name() -> Result<()> {
         ("injector.webhook.timeoutSeconds=31", "/injector/webhook/timeoutSeconds"),
         ("injector.image.digest=latest", "/injector/image/digest"),
         ("injector.logLevel=loud", "/injector/logLevel"),
+        ("node.kubeletFolder=var/lib/kubelet", "/node/kubeletFolder"),
+        ("node.kubeletFolder=/", "/node/kubeletFolder"),
+        ("node.capabilities=x", "capabilities"),
         ("global.externalVaultAddr=http://vault:8200", "/global/externalVaultAddr"),
     ] {
         let (rendered, told) = rendered(&[value])?;

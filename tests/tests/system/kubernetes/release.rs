@@ -34,10 +34,10 @@ const TIMEOUT: &str = "120s";
 const GONE_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// A cluster with a vault by the chart, and its operators.
-struct Installed {
-    cluster: Cluster,
-    ada: Coffer,
-    olga: Coffer,
+pub(super) struct Installed {
+    pub(super) cluster: Cluster,
+    pub(super) ada: Coffer,
+    pub(super) olga: Coffer,
     values: PathBuf,
     _folder: TempDir,
 }
@@ -49,8 +49,8 @@ impl Drop for Installed {
 }
 
 impl Installed {
-    /// Nothing is installed yet; the values name the operators.
-    fn new() -> Result<Self> {
+    /// Nothing is installed yet; the values name the operators. The vault's own namespace has this level of Pod Security.
+    pub(super) fn on(number: u8, level: &str) -> Result<Self> {
         let programs = Programs::built()?;
         let (ada, olga, folder) = (Coffer::new(programs)?, Coffer::new(programs)?, TempDir::new()?);
         let operator = |person: &Coffer, name: &str, role: &str| {
@@ -65,12 +65,12 @@ impl Installed {
             &values,
             json!({ "server": { "init": { "operators": operators, "serviceAccount": "shop/setup" } } }).to_string(),
         )?;
-        let installed = Self { cluster: Cluster::start(NUMBER)?, ada, olga, values, _folder: folder };
+        let installed = Self { cluster: Cluster::start(number)?, ada, olga, values, _folder: folder };
         let cluster = &installed.cluster;
         cluster.push_programs(programs)?;
-        for namespace in ["coffer", "shop"] {
+        for (namespace, level) in [("coffer", level), ("shop", "restricted")] {
             cluster.kubectl(["create", "namespace", namespace])?;
-            cluster.kubectl(["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"])?;
+            cluster.kubectl(["label", "namespace", namespace, &format!("pod-security.kubernetes.io/enforce={level}")])?;
         }
         for account in ["api", "setup"] {
             cluster.kubectl(["-n", "shop", "create", "serviceaccount", account])?;
@@ -79,14 +79,14 @@ impl Installed {
     }
 
     /// Installs or upgrades, and waits until all is ready.
-    fn helm(&self, action: &str, chart: &Path, more: &[&str]) -> Result<String> {
+    pub(super) fn helm(&self, action: &str, chart: &Path, more: &[&str]) -> Result<String> {
         let (chart, values) = (chart.display().to_string(), self.values.display().to_string());
         let known = [action, "coffer", &chart, "--values", &values, "--timeout", TIMEOUT];
         self.cluster.helm(known.iter().chain(more))
     }
 
     /// Logs both in, with what the cluster tells of the vault.
-    fn log_in(&self) -> Result<()> {
+    pub(super) fn log_in(&self) -> Result<()> {
         let told = |arguments: &[&str]| self.cluster.kubectl(["-n", "coffer", "get"].iter().chain(arguments));
         let url = format!("https://{}:8200", told(&["service", "coffer", "-o", "jsonpath={.spec.clusterIP}"])?);
         let ca = told(&["configmap", "coffer-server-ca", "-o", "jsonpath={.data.ca\\.pem}"])?;
@@ -146,7 +146,7 @@ fn chart_before(folder: &Path) -> Result<PathBuf> {
 #[test]
 #[ignore = "needs Kubernetes: tests/run"]
 fn helm_installs_a_vault_that_is_ready_and_keeps_what_it_has() -> Result<()> {
-    let (installed, canaries) = (Installed::new()?, Canaries::default());
+    let (installed, canaries) = (Installed::on(NUMBER, "restricted")?, Canaries::default());
     let (cluster, folder) = (&installed.cluster, TempDir::new()?);
     installed.helm("install", &chart_before(folder.path())?, &["--wait"])?;
     installed.log_in()?;

@@ -71,7 +71,14 @@ fn to_settings(wire: &WireSettings) -> Result<ClusterSettings, Failure> {
         WirePodCheck::Cache => PodCheck::Cache,
         WirePodCheck::TokenReview => PodCheck::TokenReview,
     };
-    Ok(ClusterSettings { issuer: wire.issuer.clone(), audience: wire.audience.clone(), keys, api_server, pod_check })
+    Ok(ClusterSettings {
+        issuer: wire.issuer.clone(),
+        audience: wire.audience.clone(),
+        keys,
+        api_server,
+        pod_check,
+        node_agent: wire.node_agent.clone(),
+    })
 }
 
 fn cluster(vault: &Unsealed, name: &str, row: &Row<ClusterRecord>, runtime: Option<&ClusterRuntime>) -> Cluster {
@@ -96,6 +103,7 @@ fn cluster(vault: &Unsealed, name: &str, row: &Row<ClusterRecord>, runtime: Opti
             token_file: api.token_file.clone(),
         }),
         pod_check: pod_check.into(),
+        node_agent: record.node_agent.clone(),
     };
     Cluster {
         name: name.to_owned(),
