@@ -3,17 +3,21 @@
 //! Each [`Target`] is a function of bytes. `tests/seeds.rs` feeds it the seeds and thousands of changes of them, in every
 //! run of the tests; `fuzz/run` feeds it what libFuzzer thinks of, for as long as it is told to.
 
+mod advisory;
 mod agent;
 mod envelope;
 mod host;
 mod image;
 mod layer;
 pub mod mutate;
+mod package;
 mod path;
 mod policy;
+mod program;
 mod secret;
 mod snapshot;
 mod token;
+mod version;
 mod workload;
 
 /// Something that reads what it did not write.
@@ -45,6 +49,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "layer", check: layer::check, words: layer::WORDS, bytes_max: 16 << 10, changes: 2_000 },
     Target { name: "secret", check: secret::check, words: secret::WORDS, bytes_max: 4_096, changes: 40_000 },
     Target { name: "workload", check: workload::check, words: workload::WORDS, bytes_max: 4_096, changes: 40_000 },
+    Target { name: "package", check: package::check, words: package::WORDS, bytes_max: 4_096, changes: 40_000 },
+    Target { name: "program", check: program::check, words: program::WORDS, bytes_max: 8_192, changes: 1_000 },
+    Target { name: "version", check: version::check, words: version::WORDS, bytes_max: 256, changes: 60_000 },
+    Target { name: "advisory", check: advisory::check, words: advisory::WORDS, bytes_max: 4_096, changes: 6_000 },
 ];
 
 /// The target of this name.

@@ -19,6 +19,7 @@ use coffer_fuzz::{
     mutate::{Numbers, changed},
     target,
 };
+use coffer_packages::{Database, Importer, Program};
 
 fn folder(target: &Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target.name)
@@ -94,6 +95,10 @@ targets! {
     layers_are_looked_at_whole_or_said_not_to_be = "layer";
     secrets_are_found_alike_however_a_text_is_read = "secret";
     pods_of_manifests_are_judged_or_refused = "workload";
+    packages_of_databases_have_names_that_are_short_and_plain = "package";
+    what_is_built_into_a_program_is_found_alike_however_it_is_read = "program";
+    versions_have_one_order = "version";
+    advisories_are_kept_as_they_are_read_or_refused = "advisory";
 }
 
 /// What is refused at once tries little: most seeds are good ones.
@@ -115,6 +120,21 @@ fn seeds_reach_what_they_are_for() -> Result<()> {
     for name in ["agent-config/usual", "agent-config/short"] {
         let read = coffer_agent::reading::config(&text(name)?);
         ensure!(read.is_ok(), "{name}: {read:?}");
+    }
+    for (name, packages) in [("package/debian", 3), ("package/alpine", 2)] {
+        let database = if name.ends_with("alpine") { Database::Apk } else { Database::Dpkg };
+        ensure!(database.read(text(name)?.as_bytes()).packages.len() == packages, "{name}");
+    }
+    for (name, packages) in [("program/modules", 5), ("program/crates", 2), ("program/both", 7), ("program/old", 5)] {
+        let mut program = Program::default();
+        program.feed(&fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name))?);
+        let built = program.finish();
+        ensure!(built.listed.packages.len() == packages && built.unread.is_none(), "{name}: {built:?}");
+    }
+    for (name, end) in [("advisory/go", "json"), ("advisory/debian", "json"), ("advisory/rustsec", "md")] {
+        let mut importer = Importer::new("2026-01-01".parse().map_err(anyhow::Error::msg)?);
+        importer.add(&format!("{name}.{end}"), text(name)?.as_bytes())?;
+        ensure!(importer.finish().0.len() == 1, "{name}");
     }
     for name in ["image/short", "image/whole", "image/address"] {
         let read = text(name)?.parse::<coffer_registry::Reference>();

@@ -71,6 +71,7 @@ const FOLDERS: [&str; 18] = [
     "client",
     "checks",
     "checks/images",
+    "checks/packages",
     "registry",
     "injector/agent",
     "injector/webhook",
