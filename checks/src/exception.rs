@@ -45,6 +45,19 @@ impl FromStr for Day {
     }
 }
 
+impl Day {
+    /// Days since 1970-01-01, by the Gregorian calendar; none before that.
+    #[must_use]
+    pub fn number(self) -> Option<u32> {
+        let (month, day) = (u32::from(self.month), u32::from(self.day));
+        // Years that begin in March, so that the odd day is their last.
+        let year = u32::from(self.year).checked_sub(u32::from(month <= 2))?;
+        let months = (month + 9) % 12;
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + (months * 153 + 2) / 5 + day - 1;
+        days.checked_sub(719_468)
+    }
+}
+
 impl TryFrom<String> for Day {
     type Error = &'static str;
 
@@ -151,7 +164,7 @@ impl Exceptions {
 
 impl Exception {
     fn covers(&self, finding: &Finding) -> bool {
-        self.check == finding.check.id
+        (self.check == finding.check.id || finding.advisory.contains(&self.check))
             && self.subject.as_ref().is_none_or(|subject| match subject.strip_suffix('*') {
                 Some(start) => finding.subject.starts_with(start),
                 None => *subject == finding.subject,
@@ -206,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn an_exception_can_name_an_advisory() {
+        let mut report = report();
+        let finding = report.findings.first_mut().unwrap();
+        finding.advisory = vec!["CVE-2026-1".into(), "RUSTSEC-2026-0001".into()];
+        let exception = |check: &str| Exception { check: check.into(), ..exception(None, "2027-01-31") };
+        for (check, covered) in [("RUSTSEC-2026-0001", 1), ("CVE-2026-1", 1), ("CVE-2026-2", 0)] {
+            let mut report = report.clone();
+            Exceptions { exceptions: vec![exception(check)] }.apply(&mut report, day("2026-12-01"));
+            assert_eq!(report.findings.iter().filter(|finding| finding.exception.is_some()).count(), covered, "{check}");
+        }
+    }
+
+    #[test]
     fn an_exception_holds_through_its_last_day_and_is_told_of_after_it() {
         assert_eq!(excepted(vec![exception(Some("disk/a"), "2027-01-31")], "2027-02-01"), (vec![], 1));
     }
@@ -226,6 +252,21 @@ mod tests {
             assert!(wrong.parse::<Day>().is_err(), "{wrong}");
         }
         assert_eq!(day("2028-02-29").to_string(), "2028-02-29");
+    }
+
+    #[test]
+    fn days_are_numbered() {
+        for (text, number) in [
+            ("1970-01-01", Some(0)),
+            ("1969-12-31", None),
+            ("2000-02-29", Some(11_016)),
+            ("2000-03-01", Some(11_017)),
+            ("2026-11-29", Some(20_786)),
+            ("0000-01-01", None),
+            ("9999-12-31", Some(2_932_896)),
+        ] {
+            assert_eq!(day(text).number(), number, "{text}");
+        }
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub struct Finding {
     pub subject: String,
     /// How it came out.
     pub status: Status,
+    /// The advisory that it is seen from, by all of its names; the first is the one that most people know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advisory: Vec<String>,
     /// What that is seen from. Never text of a secret.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub evidence: String,
@@ -103,7 +106,8 @@ impl Finding {
     /// A finding about something in particular.
     #[must_use]
     pub fn about(check: &'static Check, subject: impl Into<String>, judgement: Judgement) -> Self {
-        Self { check, subject: subject.into(), status: judgement.status, evidence: judgement.evidence, exception: None }
+        let Judgement { status, evidence } = judgement;
+        Self { check, subject: subject.into(), status, advisory: Vec::new(), evidence, exception: None }
     }
 
     /// Whether it fails, and nobody has said that it may.

@@ -1,12 +1,14 @@
 //! The checks of images: each is a function from facts to judgements.
 
-use coffer_checks::{Check, Finding, Judgement, Report};
+use coffer_checks::{Check, Day, Finding, Judgement, Report};
+use coffer_packages::Advisories;
 
 use crate::facts::Facts;
 
 mod composition;
 mod configuration;
 mod integrity;
+mod packages;
 mod secrets;
 
 /// A check of images.
@@ -20,20 +22,35 @@ pub struct ImageCheck {
 /// The families.
 static FAMILIES: &[&[ImageCheck]] = &[secrets::CHECKS, integrity::CHECKS, configuration::CHECKS, composition::CHECKS];
 
-/// Every check of images.
-pub fn catalogue() -> impl Iterator<Item = &'static Check> {
-    FAMILIES.iter().copied().flatten().map(|check| &check.about)
+/// What is known beside the image.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Against<'a> {
+    /// Advisories about packages.
+    pub advisories: Option<&'a Advisories>,
+    /// The day by which it is judged.
+    pub today: Option<Day>,
 }
 
-/// Judges an image by what is known of it.
+/// Every check of images.
+pub fn catalogue() -> impl Iterator<Item = &'static Check> {
+    FAMILIES.iter().copied().flatten().map(|check| &check.about).chain(packages::catalogue())
+}
+
+/// Judges an image by what is known of it alone.
 #[must_use]
 pub fn judge(target: &str, facts: &Facts) -> Report {
+    judge_against(target, facts, &Against::default())
+}
+
+/// Judges an image by what is known of it, and of the packages in it.
+#[must_use]
+pub fn judge_against(target: &str, facts: &Facts, against: &Against<'_>) -> Report {
     let checks = FAMILIES.iter().copied().flatten();
     let findings = checks.flat_map(|check| {
         let judged = (check.judge)(facts);
         judged.into_iter().map(|(subject, judgement)| Finding::about(&check.about, subject, judgement))
     });
-    Report::new(target, findings.collect())
+    Report::new(target, findings.chain(packages::judge(facts, against)).collect())
 }
 
 /// One judgement, about the whole.
@@ -49,6 +66,8 @@ fn none_of(failures: Vec<(String, Judgement)>, facts: &Facts, none: &str) -> Vec
         (true, layers) => whole(Judgement::unknown(format!("{layers} layers were not read whole"))),
     }
 }
+
+pub use packages::{AGE_DAYS_MAX, VULNERABILITIES_MAX};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ pub(crate) struct Entry<'a> {
     /// Whether it would lead out of the image: unpackers differ about where it then is.
     pub(crate) leads_out: bool,
     pub(crate) kind: EntryType,
+    /// The path that it is another name of, where it is a hard link.
+    pub(crate) same_as: Option<String>,
     pub(crate) mode: u32,
     /// Whether it has capabilities of its own (the attribute `security.capability`).
     pub(crate) has_capabilities: bool,
@@ -36,6 +38,7 @@ pub(crate) enum ArchiveError {
 #[derive(Default)]
 struct Before {
     name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
     capabilities: bool,
 }
 
@@ -51,12 +54,13 @@ pub(crate) fn each(
         let (kind, size) = (raw.header().entry_type(), raw.header().entry_size()?);
         match kind {
             EntryType::GNULongName => before.name = Some(bounded(&mut raw, size)?),
-            EntryType::GNULongLink => drop(bounded(&mut raw, size)?),
+            EntryType::GNULongLink => before.link = Some(bounded(&mut raw, size)?),
             EntryType::XHeader => {
                 let records = bounded(&mut raw, size)?;
                 for record in tar::PaxExtensions::new(&records) {
                     let record = record?;
                     match record.key_bytes() {
+                        b"linkpath" => before.link = Some(record.value_bytes().to_vec()),
                         b"path" => before.name = Some(record.value_bytes().to_vec()),
                         // A size here would be another than the one by which the next header is found.
                         b"size" => return Err(malformed("a size in an extended header")),
@@ -69,12 +73,15 @@ pub(crate) fn each(
             EntryType::XGlobalHeader => drop(bounded(&mut raw, size)?),
             EntryType::GNUSparse => return Err(malformed("a sparse file")),
             _ => {
-                let Before { name, capabilities } = std::mem::take(&mut before);
+                let Before { name, link, capabilities } = std::mem::take(&mut before);
                 let name = name.unwrap_or_else(|| raw.header().path_bytes().into_owned());
+                let link =
+                    link.or_else(|| Some(raw.header().link_name_bytes()?.into_owned())).filter(|_| kind == EntryType::Link);
+                let same_as = link.map(|link| path(&link)).transpose()?.map(|(path, _)| path);
                 let (path, leads_out) = path(&name)?;
                 // Empty in what some builders write.
                 let mode = raw.header().mode().unwrap_or_default();
-                entry(Entry { path, leads_out, kind, mode, has_capabilities: capabilities, content: &mut raw })?;
+                entry(Entry { path, leads_out, kind, same_as, mode, has_capabilities: capabilities, content: &mut raw })?;
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use coffer_packages::{Distribution, Package};
 use coffer_registry::Digest;
 
 use crate::{Rule, source::Config};
@@ -31,6 +32,12 @@ pub struct Facts {
     pub has_more_files: bool,
     /// The text of `/etc/shadow`, as far as users without a password go: their names.
     pub users_without_password: Vec<String>,
+    /// The distribution that it is made of, as `os-release` names it.
+    pub distribution: Option<Distribution>,
+    /// Packages that can be seen in the image, and the files that tell of each.
+    pub packages: BTreeMap<Package, Vec<String>>,
+    /// Files that could tell of more, and why they do not.
+    pub unread_packages: BTreeMap<String, String>,
 }
 
 /// A layer.

@@ -8,6 +8,7 @@ use crate::{
     entries::{self, ArchiveError, Entry},
     facts::{Facts, Kind, LayerFacts, Outcome, Place, Secret},
     files::{self, KNOWN_FILE_BYTES_MAX, Known},
+    inventory::{Watch, Watched},
     secrets::{FILE_SECRETS_MAX, Scanner},
     source::{Image, LayerSource},
     unpack::{Packing, plain, sampled},
@@ -187,10 +188,13 @@ impl Gathering {
             return Ok(());
         }
         let Entry { path, content, .. } = entry;
+        let mut watch = Watch::of(&path);
+        let mut content = Watched { inner: content, watch: &mut watch };
         match Known::of(&path) {
-            Some(known) => self.known(number, &path, known, content, facts)?,
-            None => self.look(number, &path, content, facts)?,
+            Some(known) => self.known(number, &path, known, &mut content, facts)?,
+            None => self.look(number, &path, &mut content, facts)?,
         }
+        self.view.inventory().saw(&path, watch);
         Ok(())
     }
 

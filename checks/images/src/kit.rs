@@ -28,6 +28,16 @@ impl Layer {
         self
     }
 
+    /// Another name of a file.
+    pub(crate) fn link(mut self, path: &str, to: &str) -> Self {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_mode(0o644);
+        header.set_size(0);
+        self.0.append_link(&mut header, path, to).unwrap();
+        self
+    }
+
     /// An entry whose name is taken as it is.
     pub(crate) fn raw(mut self, name: &[u8], kind: u8, size: u64, content: &[u8]) -> Self {
         let mut header = tar::Header::new_ustar();

@@ -10,6 +10,7 @@ mod entries;
 mod facts;
 mod files;
 mod gather;
+mod inventory;
 #[cfg(test)]
 mod kit;
 mod secrets;
@@ -18,12 +19,13 @@ mod texts;
 mod unpack;
 mod view;
 
-pub use checks::{ImageCheck, catalogue, judge};
+pub use checks::{AGE_DAYS_MAX, Against, ImageCheck, VULNERABILITIES_MAX, catalogue, judge, judge_against};
 pub use coffer_registry::Digest;
 pub use content::{NESTED_BYTES_MAX, NESTING_MAX, ZIP_BYTES_MAX};
 pub use facts::{Facts, Kind, LayerFacts, Outcome, Place, Remark, Secret};
 pub use files::KNOWN_FILE_BYTES_MAX;
 pub use gather::{BOMB_BYTES_MIN, FILES_MAX, LAYER_BYTES_MAX, Progress, RATIO_MAX, SECRETS_MAX, gather};
+pub use inventory::{PACKAGES_MAX, PLACES_MAX};
 pub use secrets::{Certainty, FILE_SECRETS_MAX, Found, Rule, Scanner, rules};
 pub use source::{
     Choice, Config, DOCUMENT_BYTES_MAX, Healthcheck, History, Image, LAYERS_MAX, LayerSource, OpenError, RootFs, Run,

@@ -9,6 +9,7 @@ use crate::{
     entries::Entry,
     facts::{Facts, Remark, Secret},
     files,
+    inventory::Inventory,
 };
 
 /// Files with something remarkable that are told, at most.
@@ -24,6 +25,7 @@ pub(crate) struct View {
     /// Secrets that are in sight, by path: their numbers.
     secrets: BTreeMap<String, Vec<usize>>,
     shadow: Vec<String>,
+    inventory: Inventory,
 }
 
 impl View {
@@ -37,13 +39,20 @@ impl View {
         self.shadow = users;
     }
 
+    /// What packages can be seen.
+    pub(crate) const fn inventory(&mut self) -> &mut Inventory {
+        &mut self.inventory
+    }
+
     /// A layer has something at this path: what was there is out of sight.
     pub(crate) fn add(&mut self, layer: usize, entry: &Entry<'_>, facts: &mut Facts) {
         // A folder that is there again keeps what is in it.
         if entry.kind.is_dir() {
             self.remarks.remove(&entry.path);
         } else {
+            let linked = entry.same_as.as_ref().map(|path| self.inventory.at(path));
             self.hide(layer, &entry.path, false, &mut facts.secrets);
+            linked.into_iter().for_each(|linked| self.inventory.put(&entry.path, linked));
         }
         let is_set_id = entry.kind.is_file() && entry.mode & SET_ID != 0;
         let is_open = match entry.kind.is_dir() {
@@ -77,6 +86,7 @@ impl View {
             }
         }
         drop(taken(&mut self.remarks, path, is_content_alone));
+        self.inventory.hide(path, is_content_alone);
         if path == "etc" || path == "etc/shadow" {
             self.shadow.clear();
         }
@@ -85,11 +95,12 @@ impl View {
     pub(crate) fn into_facts(self, facts: &mut Facts) {
         facts.files = self.remarks;
         facts.users_without_password = self.shadow;
+        self.inventory.into_facts(facts);
     }
 }
 
 /// Takes out what is at a path and below it.
-fn taken<V>(map: &mut BTreeMap<String, V>, path: &str, is_content_alone: bool) -> Vec<(String, V)> {
+pub(crate) fn taken<V>(map: &mut BTreeMap<String, V>, path: &str, is_content_alone: bool) -> Vec<(String, V)> {
     let mut out = Vec::new();
     if !is_content_alone {
         out.extend(map.remove_entry(path));
@@ -125,6 +136,7 @@ mod tests {
                 path: number.to_string(),
                 leads_out: false,
                 kind: tar::EntryType::Regular,
+                same_as: None,
                 mode: 0o4755,
                 has_capabilities: false,
                 content: &mut std::io::empty(),

@@ -60,13 +60,18 @@ fn result(report: &Report, finding: &Finding) -> Value {
             "logicalLocations": [{ "fullyQualifiedName": place }],
         }],
         // By which a finding is known again in the next report.
-        "partialFingerprints": { "check/v1": format!("{}:{}", finding.check.id, finding.subject) },
+        "partialFingerprints": { "check/v1": fingerprint(finding) },
     });
     if let (Some(exception), Some(result)) = (&finding.exception, result.as_object_mut()) {
         let suppression = json!([{ "kind": "external", "status": "accepted", "justification": exception }]);
         result.insert("suppressions".to_owned(), suppression);
     }
     result
+}
+
+fn fingerprint(finding: &Finding) -> String {
+    let advisory = finding.advisory.first().map(|advisory| format!(":{advisory}")).unwrap_or_default();
+    format!("{}:{}{advisory}", finding.check.id, finding.subject)
 }
 
 /// A place as a relative URI.
