@@ -248,6 +248,8 @@ pub(crate) enum Command {
     Store(commands::store::Store),
     Scan(commands::scan::Scan),
     #[command(subcommand)]
+    Advisories(commands::advisories::Advisories),
+    #[command(subcommand)]
     Signer(commands::signer::Signer),
     #[command(subcommand)]
     Verdict(commands::verdict::Verdict),

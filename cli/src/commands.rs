@@ -1,5 +1,6 @@
 //! The commands: a file a noun, with its arguments, its calls, and how its results look.
 
+pub(crate) mod advisories;
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod context;

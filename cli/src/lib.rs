@@ -136,6 +136,7 @@ async fn run_command(cli: Cli, out: Output, environment: Environment) -> Result<
         Command::Session(command) => command.run(&app).await,
         Command::Audit(command) => command.run(&app).await,
         Command::Store(command) => command.run(&app),
+        Command::Advisories(command) => command.run(&app),
         Command::Scan(command) => command.run(&app).await,
         Command::Signer(command) => command.run(&app).await,
         Command::Verdict(command) => command.run(&app).await,

@@ -11,6 +11,8 @@ use coffer_tests::{cluster::Cluster, command::Coffer, programs::Programs};
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod packages;
+
 /// What was planted: none of it may be in anything that is printed.
 const PLANTED: &str = "kX93jd82nQw1Zr7Tb5Yp";
 

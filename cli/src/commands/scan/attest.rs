@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use coffer_checks::{Finding, Report, Status};
+use coffer_checks::{Day, Finding, Report, Status};
 use coffer_client::proto::{AttestImageRequest, ImageFinding, Scan, Verdict};
 use coffer_images::Facts;
 
@@ -24,6 +24,8 @@ pub(super) struct Asked<'a> {
     pub(super) ttl: Option<Duration>,
     /// The least severity that makes the image fail; empty for the gate tier alone.
     pub(super) fail_on: &'static str,
+    /// The day of the advisories that packages were compared with.
+    pub(super) advisories: Option<Day>,
 }
 
 /// Has the vault sign what was found, and says what it came to.
@@ -66,7 +68,7 @@ fn scan(app: &App, asked: &Asked<'_>, facts: &Facts, report: &Report) -> Result<
         platform: [&facts.config.os, &facts.config.architecture].map(|word| word.as_deref().unwrap_or("unknown")).join("/"),
         scanner: concat!("coffer ", env!("CARGO_PKG_VERSION")).to_owned(),
         scanned: Some(prost_types::Timestamp { seconds: app.out.view.now.as_second(), nanos: 0 }),
-        advisories: String::new(),
+        advisories: asked.advisories.map(|day| day.to_string()).unwrap_or_default(),
         fail_on: asked.fail_on.to_owned(),
         further_findings: u32::try_from(bad.len() - told.len()).unwrap_or(u32::MAX),
         findings: told,

@@ -1,23 +1,26 @@
 //! `coffer scan image`.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use clap::Args;
-use coffer_images::{Choice, Facts, Image as Opened, OpenError, gather, judge};
+use coffer_images::{Against, Choice, Facts, Image as Opened, OpenError, gather, judge_against};
+use coffer_packages::{Subject, bill};
 use coffer_registry::{Client, Credentials, Reference, Registries};
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     attest::{Asked, attest},
-    report::{Options, show},
+    report::{Options, show, today, unshown},
 };
 use crate::{
     app::App,
     args::parse_ttl,
+    commands::advisories,
     exit::Exit,
     failure::{Failure, Result},
     input::Source,
@@ -33,6 +36,9 @@ pub(crate) const REGISTRY_FILE_BYTES_MAX: usize = 1 << 20;
 /// the environment, labels, commands and history. No container engine is needed, nothing is unpacked onto the disk, and no text of a secret is
 /// shown.
 ///
+/// With --advisories, the packages in it are compared with what is known of them: those of dpkg and apk, modules in programs of Go, and crates in
+/// programs that cargo auditable made.
+///
 /// An image is a folder with an OCI layout, an archive (of OCI's format, or of `docker save`), or else a name in a registry, whose user and
 /// password are read from Docker's configuration.
 #[derive(Args)]
@@ -43,6 +49,8 @@ Examples:
   docker save app:1.4 -o app.tar && coffer scan image app.tar
   coffer scan image app.tar -o json | jq '.findings[] | select(.tier == \"gate\")'
   coffer scan image registry.example.com/team/app:1.4 --attest release
+  coffer scan image app.tar --advisories advisories.coffer
+  coffer scan image app.tar --sbom app.cdx.json
   coffer scan image app.tar --sarif app.sarif --fail-on critical")]
 pub(crate) struct Image {
     /// A folder, an archive, or HOST/REPOSITORY[:TAG][@DIGEST]
@@ -63,6 +71,12 @@ pub(crate) struct Image {
     /// The registry has no TLS; it is told no password
     #[arg(long)]
     plain_http: bool,
+    /// Advisories to compare the image's packages with, as `coffer advisories import` makes them
+    #[arg(long, value_name = "FILE")]
+    advisories: Option<PathBuf>,
+    /// Write what is in the image as CycloneDX 1.5; - for standard output in place of the table
+    #[arg(long, value_name = "FILE")]
+    sbom: Option<PathBuf>,
     /// Have the result signed in the vault by this signer, and kept there: what a grant with --require image=pass asks for
     #[arg(long, value_name = "SIGNER")]
     attest: Option<String>,
@@ -75,22 +89,53 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
-        let choice = Choice { name: self.tag.clone(), platform: self.platform.clone() };
-        let path = PathBuf::from(&self.image);
-        let facts = if path.exists() {
-            self.looked_at(app, move || Opened::open(&path, &choice)).await?
-        } else {
-            let (client, reference) = self.registry(app)?;
-            let runtime = Handle::current();
-            self.looked_at(app, move || Opened::pull(client, &reference, &runtime, &choice)).await?
+        // Before anything is pulled: a wrong name should not take a minute to be told.
+        let advisories = self.advisories.as_deref().map(advisories::open).transpose()?;
+        let facts = self.facts(app).await?;
+        let against = Against { advisories: advisories.as_ref(), today: Some(today(app)) };
+        let mut report = judge_against(&self.image, &facts, &against);
+        let exit = match &self.sbom {
+            Some(path) if path.as_os_str() == "-" => {
+                app.out.raw(self.bill(&facts).as_bytes())?;
+                unshown(app, &mut report, &self.options)?
+            }
+            path => {
+                let write =
+                    |path: &PathBuf| fs::write(path, self.bill(&facts)).map_err(|error| Failure::file("write", path, &error));
+                path.as_ref().map(write).transpose()?;
+                show(app, &mut report, &self.options)?
+            }
         };
-        let mut report = judge(&self.image, &facts);
-        let exit = show(app, &mut report, &self.options)?;
         if let Some(signer) = &self.attest {
-            let asked = Asked { signer, ttl: self.ttl, fail_on: self.options.fail_on() };
+            let day = advisories.as_ref().map(|advisories| advisories.newest.unwrap_or(advisories.made));
+            let asked = Asked { signer, ttl: self.ttl, fail_on: self.options.fail_on(), advisories: day };
             attest(app, &asked, &facts, &report).await?;
         }
         Ok(exit)
+    }
+
+    /// The bill of materials.
+    fn bill(&self, facts: &Facts) -> String {
+        let digest = facts.manifest.as_ref().or(facts.config_digest.as_ref()).map(ToString::to_string);
+        let subject = Subject {
+            name: &self.image,
+            digest: digest.as_deref(),
+            scanner: env!("CARGO_PKG_VERSION"),
+            distribution: facts.distribution.as_ref(),
+        };
+        bill(&subject, &facts.packages)
+    }
+
+    /// What is known of the image, from wherever it is.
+    async fn facts(&self, app: &App) -> Result<Facts> {
+        let choice = Choice { name: self.tag.clone(), platform: self.platform.clone() };
+        let path = PathBuf::from(&self.image);
+        if path.exists() {
+            return self.looked_at(app, move || Opened::open(&path, &choice)).await;
+        }
+        let (client, reference) = self.registry(app)?;
+        let runtime = Handle::current();
+        self.looked_at(app, move || Opened::pull(client, &reference, &runtime, &choice)).await
     }
 
     /// What is known of the image, while a person sees how far it is.

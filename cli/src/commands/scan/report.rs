@@ -69,6 +69,26 @@ struct Shown<'a> {
     findings: Vec<&'a coffer_checks::Finding>,
 }
 
+/// Says what the command ends with where standard output has something else than the report.
+///
+/// # Errors
+/// As [`show`].
+pub(super) fn unshown(app: &App, report: &mut Report, options: &Options) -> Result<Exit> {
+    let exceptions = options.exceptions.as_ref().map(|path| read(app, path)).transpose()?.unwrap_or_default();
+    exceptions.apply(report, today(app));
+    match &options.sarif {
+        Some(path) if path.as_os_str() == "-" => return Err(Failure::usage("standard output can have one document only")),
+        Some(path) => fs::write(path, sarif::rendered(report)).map_err(|error| Failure::file("write", path, &error))?,
+        None => {}
+    }
+    Ok(ended_with(report, options))
+}
+
+fn ended_with(report: &Report, options: &Options) -> Exit {
+    let counts = |severity| options.fail_on.0.is_some_and(|least| severity >= least);
+    if report.worst().is_some_and(counts) { Exit::CheckFailed } else { Exit::Done }
+}
+
 /// Shows a report as the options say, and says what the command ends with.
 ///
 /// # Errors
@@ -79,8 +99,7 @@ pub(super) fn show(app: &App, report: &mut Report, options: &Options) -> Result<
     for ended in &ended {
         app.out.note(&format!("the exception for {} ended on {}: {} answers for it", ended.check, ended.until, ended.owner));
     }
-    let counts = |severity| options.fail_on.0.is_some_and(|least| severity >= least);
-    let exit = if report.worst().is_some_and(counts) { Exit::CheckFailed } else { Exit::Done };
+    let exit = ended_with(report, options);
     match &options.sarif {
         Some(path) if path.as_os_str() == "-" => {
             app.out.raw(sarif::rendered(report).as_bytes())?;
@@ -150,7 +169,7 @@ fn read(app: &App, path: &std::path::Path) -> Result<Exceptions> {
     Ok(exceptions)
 }
 
-fn today(app: &App) -> Day {
+pub(crate) fn today(app: &App) -> Day {
     app.out.view.now.strftime("%Y-%m-%d").to_string().parse().expect("a date of today is a day")
 }
 
