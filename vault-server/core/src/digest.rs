@@ -75,8 +75,8 @@ mod tests {
         for wrong in [
             "",
             "sha256:",
-            &text[7..],
-            &text[..70],
+            text.trim_start_matches(PREFIX),
+            text.strip_suffix('f').unwrap(),
             &format!("{text}0"),
             &text.to_uppercase(),
             &text.replace("sha256", "sha512"),

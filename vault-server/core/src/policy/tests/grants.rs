@@ -156,8 +156,8 @@ fn a_grant_with_conditions_holds_where_all_of_them_do() {
         ..context()
     };
     let failed = ImageFacts { verdict: ImageVerdict::Failed, ..good.image.clone() };
-    let unsigned = ImageFacts { signers: ["build".to_owned()].into(), ..good.image.clone() };
     let old = ImageFacts { scanned: Some(Timestamp::from_secs(939)), ..good.image.clone() };
+    let unsigned = ImageFacts { signers: ["build".to_owned()].into(), ..good.image };
     let worse = [
         ("image=pass", Condition::Image, Context { image: failed, ..good.clone() }),
         ("image=pass", Condition::Image, Context { image: ImageFacts::default(), ..good.clone() }),
