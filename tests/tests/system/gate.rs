@@ -26,7 +26,7 @@ use crate::{
 /// What is given on conditions.
 const PATH: &str = "kv/gated/secret";
 /// A credential that is given on conditions.
-const CREDENTIAL: &str = "kubernetes/creds/api";
+pub(crate) const CREDENTIAL: &str = "kubernetes/creds/api";
 const SIGNER: &str = "release";
 const API: &str = "k8s:watched/shop/api";
 
@@ -78,6 +78,22 @@ pub(crate) fn spec(agent: &str, app: &str) -> Value {
     }})
 }
 
+/// Makes what is needed for the credential of a pod of shop's service account `api`.
+pub(crate) async fn credentials(vault: &Vault) -> Result<()> {
+    vault.mount("kubernetes", "kubernetes").await?;
+    let role = KubernetesRole {
+        cluster: WATCHED.into(),
+        namespace: "shop".into(),
+        service_account: "api".into(),
+        default_ttl_seconds: 900,
+        max_ttl_seconds: 1_800,
+        ..Default::default()
+    };
+    let request = PutKubernetesRoleRequest { path: "kubernetes/roles/api".into(), role: Some(role) };
+    vault.operator(ADMIN).await?.kubernetes().put_kubernetes_role(request).await?;
+    Ok(())
+}
+
 struct Gate {
     watched: Watched,
     officer: Client,
@@ -90,20 +106,10 @@ impl Gate {
         let vault = &watched.vault;
         vault.put(PATH, "value", "gated-value").await?;
         vault.mount("transit", "transit").await?;
-        vault.mount("kubernetes", "kubernetes").await?;
         let (admin, officer) = (vault.operator(ADMIN).await?, vault.operator(OFFICER).await?);
         let key = CreateTransitKeyRequest { path: "transit/keys/release".into(), r#type: "ed25519".into(), ..Default::default() };
         admin.transit().create_transit_key(key).await?;
-        let role = KubernetesRole {
-            cluster: WATCHED.into(),
-            namespace: "shop".into(),
-            service_account: "api".into(),
-            default_ttl_seconds: 900,
-            max_ttl_seconds: 1_800,
-            ..Default::default()
-        };
-        let request = PutKubernetesRoleRequest { path: "kubernetes/roles/api".into(), role: Some(role) };
-        admin.kubernetes().put_kubernetes_role(request).await?;
+        credentials(vault).await?;
         let signer = PutSignerRequest { name: SIGNER.into(), key_path: "transit/sign/release".into() };
         officer.gate().put_signer(signer).await?;
         vault.grant(&["use"], "transit/sign/release", "k8s:watched/shop/other").await?;

@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use coffer_checks::host::{FACTS_BYTES_MAX, HostFacts, Root, signed_bytes};
 use coffer_client::{
-    Client, Identity, Options,
+    Client, Event, Identity, Options,
     proto::{
         ConfirmPostureLossRequest, CreateGrantRequest, GetClusterRequest, GetPostureRequest, GetPostureResponse,
-        ListPosturesRequest, Posture, PostureState, ReportPostureRequest, ReportPostureResponse, UpdateClusterRequest,
+        IssueCredentialRequest, ListLeasesRequest, ListPosturesRequest, Posture, PostureState, ReportPostureRequest,
+        ReportPostureResponse, UpdateClusterRequest,
     },
 };
 use coffer_secret::SecretString;
@@ -23,6 +24,7 @@ use self::node::Node;
 use crate::{
     api_server::{WATCHED, Watched},
     clock::TimeOfDay,
+    gate::{CREDENTIAL, credentials, spec},
     vault::{ADMIN, AUDITOR, CLUSTER, OFFICER, TOKEN_LIFETIME, Vault, reason},
     way,
 };
@@ -340,56 +342,122 @@ async fn postures_outlive_a_restart_for_as_long_as_they_count() -> Result<()> {
     Ok(())
 }
 
-/// A secret that asks for its node is had while the node passes, and by pods of that node alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_node_says_decides_what_its_pods_may_read() -> Result<()> {
-    const PATH: &str = "kv/shop/secret";
-    let watched = Watched::new().await?;
-    let vault = &watched.vault;
-    allow(vault, WATCHED, &agent()).await?;
-    vault.put(PATH, "value", "for good nodes alone").await?;
-    let request = CreateGrantRequest {
-        actions: vec!["read".into()],
-        path: PATH.into(),
-        principal: format!("k8s:{WATCHED}/shop/api"),
-        require: vec!["host=pass".into(), "swap=off".into()],
-        ..CreateGrantRequest::default()
-    };
-    vault.operator(OFFICER).await?.grants().create_grant(request).await?;
-    let (_folder, good) = good()?;
-    let swapping = Node::good()?.swapping()?;
-    let swapping = HostFacts::gather(&Root::open(swapping.path())?);
-    let (mut nodes, mut pods) = (Vec::new(), Vec::new());
-    for name in ["node-1", "node-2"] {
-        let agent = pod_on(name)?;
-        watched.fake.create(&agent);
-        nodes.push(Reporter::with_token(vault, WATCHED, &vault.token(&agent, TOKEN_LIFETIME)?).await?);
-        let mut pod = Pod::new("shop", "api")?;
-        pod.node = name.to_owned();
-        watched.fake.create(&pod);
-        watched.fake.merge(&pod, &crate::gate::spec("agent:1", "app:1"));
-        let client = vault.stranger()?;
-        let token = SecretString::from(vault.token(&pod, TOKEN_LIFETIME)?);
-        client.login_workload("", WATCHED, &token).await?;
-        pods.push(client);
+/// What asks for its node.
+const ON_GOOD_NODES: &str = "kv/shop/secret";
+/// Within this what asked for a node is gone, once that says that it swaps.
+const WITHDRAW_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A vault with a secret that asks for its node, and on each of two nodes an agent that reports and a pod that has logged in.
+struct OnNodes {
+    watched: Watched,
+    nodes: Vec<Reporter>,
+    pods: Vec<Client>,
+}
+
+impl OnNodes {
+    async fn new() -> Result<Self> {
+        let watched = Watched::new().await?;
+        let vault = &watched.vault;
+        allow(vault, WATCHED, &agent()).await?;
+        vault.put(ON_GOOD_NODES, "value", "for good nodes alone").await?;
+        let (mut nodes, mut pods) = (Vec::new(), Vec::new());
+        for name in ["node-1", "node-2"] {
+            let agent = pod_on(name)?;
+            watched.fake.create(&agent);
+            nodes.push(Reporter::with_token(vault, WATCHED, &vault.token(&agent, TOKEN_LIFETIME)?).await?);
+            let mut pod = Pod::new("shop", "api")?;
+            pod.node = name.to_owned();
+            watched.fake.create(&pod);
+            watched.fake.merge(&pod, &spec("agent:1", "app:1"));
+            let client = vault.stranger()?;
+            let token = SecretString::from(vault.token(&pod, TOKEN_LIFETIME)?);
+            client.login_workload("", WATCHED, &token).await?;
+            pods.push(client);
+        }
+        let on_nodes = Self { watched, nodes, pods };
+        on_nodes.grant(ON_GOOD_NODES).await?;
+        Ok(on_nodes)
     }
-    let reads = async |pod: usize, expected: &str| {
+
+    async fn grant(&self, path: &str) -> Result<()> {
+        let request = CreateGrantRequest {
+            actions: vec!["read".into()],
+            path: path.into(),
+            principal: format!("k8s:{WATCHED}/shop/api"),
+            require: vec!["host=pass".into(), "swap=off".into()],
+            ..CreateGrantRequest::default()
+        };
+        self.watched.vault.operator(OFFICER).await?.grants().create_grant(request).await?;
+        Ok(())
+    }
+
+    /// Waits until a pod's reading is answered like this.
+    async fn reads(&self, pod: usize, expected: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = pods[pod].kv_get(PATH, 0).await.map_or_else(|error| error.reason().to_owned(), |_| "OK".to_owned());
+            let found = self.pods[pod].kv_get(ON_GOOD_NODES, 0).await;
+            let found = found.map_or_else(|error| error.reason().to_owned(), |_| "OK".to_owned());
             if found == expected {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "it is {found}, and never {expected}");
             sleep(Duration::from_millis(20)).await;
         }
-    };
-    nodes[1].report(&swapping).await?;
-    for (facts, expected) in [(&good, "OK"), (&swapping, "CONDITION_UNMET"), (&good, "OK")] {
-        nodes[0].report(facts).await?;
-        reads(0, expected).await?;
-        reads(1, "CONDITION_UNMET").await?;
     }
+}
+
+/// Facts of a node that swaps, and is good otherwise.
+fn swapping() -> Result<HostFacts> {
+    let node = Node::good()?.swapping()?;
+    Ok(HostFacts::gather(&Root::open(node.path())?))
+}
+
+/// A secret that asks for its node is had while the node passes, and by pods of that node alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_says_decides_what_its_pods_may_read() -> Result<()> {
+    let mut on_nodes = OnNodes::new().await?;
+    let ((_folder, good), swapping) = (good()?, swapping()?);
+    on_nodes.nodes[1].report(&swapping).await?;
+    for (facts, expected) in [(&good, "OK"), (&swapping, "CONDITION_UNMET"), (&good, "OK")] {
+        on_nodes.nodes[0].report(facts).await?;
+        on_nodes.reads(0, expected).await?;
+        on_nodes.reads(1, "CONDITION_UNMET").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_begins_to_swap_withdraws_what_asks_for_none_and_ends_its_credentials() -> Result<()> {
+    let mut on_nodes = OnNodes::new().await?;
+    let ((_folder, good), swapping) = (good()?, swapping()?);
+    credentials(&on_nodes.watched.vault).await?;
+    let admin = on_nodes.watched.vault.operator(ADMIN).await?;
+    on_nodes.grant(CREDENTIAL).await?;
+    for node in [0, 1] {
+        on_nodes.nodes[node].report(&good).await?;
+        on_nodes.reads(node, "OK").await?;
+        let request = IssueCredentialRequest { path: CREDENTIAL.into(), ttl_seconds: 900, ..IssueCredentialRequest::default() };
+        let issued = on_nodes.pods[node].leases().issue_credential(request).await?.into_inner();
+        on_nodes.watched.vault.server.canaries().add("a service account's token", &issued.fields["token"]);
+    }
+    let mut watch = on_nodes.pods[0].watch(vec![ON_GOOD_NODES.to_owned()]).await?;
+    ensure!(matches!(watch.next().await?, Some(Event::Changed { .. })));
+    on_nodes.nodes[0].report(&swapping).await?;
+    let dropped = Instant::now();
+    ensure!(matches!(watch.next().await?, Some(Event::Withheld { .. })), "the watch says otherwise");
+    let told = dropped.elapsed();
+    let leases =
+        async || admin.leases().list_leases(ListLeasesRequest::default()).await.map(|found| found.into_inner().leases.len());
+    while leases().await? > 1 {
+        ensure!(dropped.elapsed() < PATIENCE, "the credential outlives its condition");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let ended = dropped.elapsed();
+    println!("told after {told:?}, ended after {ended:?}");
+    ensure!(told < WITHDRAW_TIME_MAX && ended < WITHDRAW_TIME_MAX, "told after {told:?}, ended after {ended:?}");
+    // What belongs to the pod of the other node stays.
+    on_nodes.reads(1, "OK").await?;
+    ensure!(leases().await? == 1);
     Ok(())
 }
 
