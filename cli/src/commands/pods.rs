@@ -5,7 +5,7 @@ use coffer_client::proto::{GatedPod, ListGatedPodsRequest};
 use serde::Serialize;
 
 use crate::{
-    app::{App, PAGE_SIZE, all_pages},
+    app::{App, PAGE_SIZE, Vault, all_pages},
     exit::Exit,
     failure::Result,
     output::{Table, View, printable},
@@ -96,17 +96,21 @@ fn json(pod: &GatedPod) -> PodJson<'_> {
 
 impl Pods {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
-        let vault = app.vault()?;
-        let attempt = vault.attempt("list pods");
-        let mut service = vault.client.gate();
-        let pods: Vec<GatedPod> = all_pages!(app, &attempt, pods, |page_token| {
-            let (cluster, namespace) = (self.cluster.clone(), self.namespace.clone());
-            service.list_gated_pods(ListGatedPodsRequest { cluster, namespace, page_size: PAGE_SIZE, page_token })
-        });
+        let pods = all(app, &app.vault()?, &self.cluster, &self.namespace).await?;
         let json: Vec<_> = pods.iter().map(json).collect();
         app.out.long(&json, |view| render(&pods, view))?;
         Ok(Exit::Done)
     }
+}
+
+/// All pods of a cluster and a namespace; of all, where those are empty.
+pub(super) async fn all(app: &App, vault: &Vault, cluster: &str, namespace: &str) -> Result<Vec<GatedPod>> {
+    let attempt = vault.attempt("list pods");
+    let mut service = vault.client.gate();
+    Ok(all_pages!(app, &attempt, pods, |page_token| {
+        let (cluster, namespace) = (cluster.to_owned(), namespace.to_owned());
+        service.list_gated_pods(ListGatedPodsRequest { cluster, namespace, page_size: PAGE_SIZE, page_token })
+    }))
 }
 
 fn render(pods: &[GatedPod], view: &View) -> String {

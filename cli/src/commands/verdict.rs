@@ -1,12 +1,15 @@
 //! `coffer verdict`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
-use coffer_client::proto::{ListVerdictsRequest, RevokeVerdictRequest, Verdict as Given};
+use coffer_client::proto::{GatedGrant, GatedPod, ListVerdictsRequest, RevokeVerdictRequest, Verdict as Given};
 use serde::Serialize;
 
-use super::confirm;
+use super::{confirm, grant, pods};
 use crate::{
     app::{App, Vault, all_pages, answer},
+    dry_run::{DryRun, Planned},
     exit::Exit,
     failure::{Failure, Result},
     output::{Table, View, pairs, printable, rfc3339, since, until},
@@ -218,6 +221,7 @@ fn shown(verdict: &Given, view: &View) -> String {
 #[command(after_help = "\
 Examples:
   coffer verdict revoke sha256:... --reason 'CVE-2026-1234'
+  coffer verdict revoke sha256:... --dry-run                  which pods would lose what
   coffer verdict revoke sha256:... --signer build --undo")]
 pub(crate) struct Revoke {
     /// The image: the digest of its manifest, or a name with one
@@ -235,6 +239,8 @@ pub(crate) struct Revoke {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    dry_run: DryRun,
 }
 
 #[derive(Serialize)]
@@ -248,6 +254,9 @@ impl Revoke {
     async fn run(self, app: &App) -> Result<Exit> {
         let vault = app.vault()?;
         let manifest = digest(&self.image);
+        if self.dry_run.asked() {
+            return self.plan(app, &vault, &manifest).await;
+        }
         if !self.undo {
             confirm(app, self.yes, &format!("Pods with the image {manifest} lose what they have on its account. Go on?"))?;
         }
@@ -259,5 +268,110 @@ impl Revoke {
         let what = if self.undo { "given back" } else { "taken back" };
         app.out.result(&json, |_| format!("{} verdict(s) on {manifest} {what}", done.verdicts))?;
         Ok(Exit::Done)
+    }
+
+    /// Shows which pods would lose what, and changes nothing.
+    async fn plan(&self, app: &App, vault: &Vault, manifest: &str) -> Result<Exit> {
+        let verdicts = list(app, vault, manifest).await?;
+        let mut planned = Planned::new(format!("take back the verdicts on {manifest}"), "GateService/RevokeVerdict");
+        planned.say("manifest", manifest);
+        planned.say("signer", &self.signer);
+        planned.say("undo", self.undo);
+        let of = |verdict: &&Given| self.signer.is_empty() || verdict.signer == self.signer;
+        let counting: Vec<_> = verdicts.iter().filter(of).filter(|verdict| verdict.standing == "counts").collect();
+        planned.checked(match counting.len() {
+            0 => "no verdict on it counts".to_owned(),
+            1 => "one verdict on it counts".to_owned(),
+            n => format!("{n} verdicts on it count"),
+        });
+        if self.undo {
+            return planned.show(app);
+        }
+        // A pod names the image, or an index that it is in.
+        let mut names: Vec<&str> = counting.iter().filter_map(|verdict| Some(verdict.scan.as_ref()?.index.as_str())).collect();
+        names.push(manifest);
+        let require: BTreeMap<_, _> = grant::all(app, vault).await?.into_iter().map(|grant| (grant.id, grant.require)).collect();
+        let mut losses = 0_usize;
+        for pod in pods::all(app, vault, "", "").await? {
+            for grant in losing(&pod, &names, &self.signer, &require) {
+                losses += 1;
+                planned.checked(format!("{}/{} would lose {} {}", pod.namespace, pod.name, grant.actions.join(","), grant.path));
+            }
+        }
+        if losses == 0 {
+            planned.checked("no pod would lose anything");
+        }
+        planned.show(app)
+    }
+}
+
+/// The grants that hold for a pod and would not, if a signer's verdict on an image of these names did not count; all signers' for an
+/// empty name.
+fn losing<'a>(
+    pod: &'a GatedPod,
+    names: &[&str],
+    signer: &str,
+    require: &BTreeMap<String, Vec<String>>,
+) -> impl Iterator<Item = &'a GatedGrant> {
+    let mut of_image = pod.containers.iter().filter(|container| names.contains(&digest(&container.image).as_str())).peekable();
+    let has_it = of_image.peek().is_some();
+    let left: Vec<Vec<&str>> = of_image
+        .map(|container| {
+            let others = container.signers.iter().map(String::as_str);
+            others.filter(|other| !signer.is_empty() && *other != signer).collect()
+        })
+        .collect();
+    let fails = move |condition: &String| match condition.split_once('=') {
+        Some(("image" | "max-age", _)) => left.iter().any(Vec::is_empty),
+        Some(("signed-by", name)) => left.iter().any(|others| !others.contains(&name)),
+        _ => false,
+    };
+    let loses = move |grant: &&GatedGrant| {
+        let conditions: &[String] = require.get(&grant.id).map(Vec::as_slice).unwrap_or_default();
+        has_it && grant.unmet.is_empty() && conditions.iter().any(&fails)
+    };
+    pod.grants.iter().filter(loses).collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffer_client::proto::GatedContainer;
+
+    fn pod(signers: &[&str]) -> GatedPod {
+        let container = GatedContainer {
+            image: "registry.example.com/app@sha256:aa".into(),
+            signers: signers.iter().map(|&name| name.to_owned()).collect(),
+            ..GatedContainer::default()
+        };
+        let grant = |id: &str, unmet: &[&str]| GatedGrant {
+            id: id.into(),
+            unmet: unmet.iter().map(|&text| text.to_owned()).collect(),
+            ..GatedGrant::default()
+        };
+        let grants = vec![grant("image", &[]), grant("signed", &[]), grant("node", &[]), grant("withheld", &["x"])];
+        GatedPod { containers: vec![container], grants, ..GatedPod::default() }
+    }
+
+    #[test]
+    fn a_pod_loses_what_no_other_verdict_holds() {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let require = BTreeMap::from([
+            ("image".to_owned(), words(&["image=pass", "max-age=7d"])),
+            ("signed".to_owned(), words(&["signed-by=release"])),
+            ("node".to_owned(), words(&["swap=off"])),
+            ("withheld".to_owned(), words(&["image=pass"])),
+        ]);
+        for (signers, names, signer, expected) in [
+            (&["release"][..], &["sha256:aa"][..], "release", &["image", "signed"][..]),
+            (&["release", "build"], &["sha256:aa"], "release", &["signed"]),
+            (&["release", "build"], &["sha256:aa"], "build", &[]),
+            (&["release", "build"], &["sha256:bb", "sha256:aa"], "", &["image", "signed"]),
+            (&["release"], &["sha256:bb"], "", &[]),
+        ] {
+            let pod = pod(signers);
+            let found: Vec<_> = losing(&pod, names, signer, &require).map(|grant| grant.id.as_str()).collect();
+            assert_eq!(found, expected, "{signers:?} {names:?} {signer}");
+        }
     }
 }
