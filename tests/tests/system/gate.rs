@@ -7,8 +7,8 @@ use coffer_client::{
     Client, Event,
     proto::{
         AttestImageRequest, CreateGrantRequest, CreateTransitKeyRequest, ExplainRequest, ImageFinding, IssueCredentialRequest,
-        KubernetesRole, ListGatedPodsRequest, ListLeasesRequest, ListVerdictsRequest, PutKubernetesRoleRequest, PutSignerRequest,
-        RevokeVerdictRequest, Scan, Verdict,
+        KubernetesRole, ListGatedPodsRequest, ListLeasesRequest, ListVerdictsRequest, PutKubernetesRoleRequest, PutPolicyRequest,
+        PutSignerRequest, RevokeVerdictRequest, Scan, Verdict,
     },
 };
 use coffer_tests::{
@@ -381,5 +381,30 @@ async fn a_verdict_can_be_verified_without_the_vault_and_goes_with_its_signer() 
     gate.reads(&client, "CONDITION_UNMET").await?;
     gate.attest(clean_scan(10)).await?;
     gate.reads(&client, "OK").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_looks_at_images_withholds_as_a_grant_s_conditions_do() -> Result<()> {
+    const POLICY: &str = "forbid (principal is Workload, action == Action::\"read\", resource in Path::\"kv/gated\")\n\
+        unless { context.image.verdict == ImageVerdict::\"passed\" };";
+    let gate = Gate::new().await?;
+    gate.vault().grant_read(PATH, API).await?;
+    gate.attest(clean_scan(10)).await?;
+    let put = PutPolicyRequest { name: "images".into(), text: POLICY.into(), etag: String::new() };
+    gate.officer.policies().put_policy(put).await?;
+    let (_pod, client) = gate.pod(&image(10), &image(10)).await?;
+    gate.reads(&client, "OK").await?;
+    let mut watch = client.watch(vec![PATH.to_owned()]).await?;
+    let told = async |watch: &mut coffer_client::Watch| {
+        timeout(PATIENCE, watch.next()).await.context("nothing is told")?.map_err(anyhow::Error::from)
+    };
+    ensure!(matches!(told(&mut watch).await?, Some(Event::Changed { .. })));
+    gate.revoke(10, false).await?;
+    ensure!(matches!(told(&mut watch).await?, Some(Event::Withheld { .. })), "files of it would stay");
+    gate.reads(&client, "CONDITION_UNMET").await?;
+    // Of an operator none of this is known: it is a refusal as any other.
+    let admin = gate.vault().operator(ADMIN).await?;
+    ensure!(admin.kv_get(PATH, 0).await.is_err_and(|error| error.reason() == "NOT_FOUND_OR_DENIED"));
     Ok(())
 }

@@ -1,10 +1,16 @@
 //! Asking Cedar.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use cedar_policy::{Authorizer, Decision as CedarDecision, Entities, PolicyId, PolicySet, Request};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Decision as CedarDecision, Effect, Entities, Policy, PolicyId, PolicySet, Request,
+};
 
-use crate::{id::GrantId, principal::Principal};
+use crate::{
+    action::Action,
+    id::GrantId,
+    principal::{Name, Principal},
+};
 
 use super::{
     Condition, Decision, Grant, Policies, Query, Resource, RuleId, check,
@@ -139,6 +145,24 @@ impl Policies {
         grants.map(|grant| (grant, grant.require.unmet(query.context))).filter(|(_, unmet)| !unmet.is_empty()).collect()
     }
 
+    /// The policies that keep a request from being permitted and look at what is known of the pod, its images or its node: those that
+    /// forbid it, or where none does, those that would permit it if they found something else.
+    #[must_use]
+    pub fn withheld_by_policies(&self, query: &Query<'_>) -> Vec<Name> {
+        let outcome = self.ask_candidates(query);
+        let against: Vec<_> = outcome.failed.iter().chain(&outcome.forbids).cloned().collect();
+        let could_permit = |policy: &&Policy| policy.effect() == Effect::Permit && is_about(policy, query.action);
+        let concerned = if against.is_empty() {
+            let texts = self.candidates(query).texts;
+            texts.iter().flat_map(|bucket| bucket.set.policies()).filter(could_permit).map(|policy| policy.id().clone()).collect()
+        } else {
+            against
+        };
+        let of_facts = concerned.iter().filter(|id| self.texts.is_of_facts(id));
+        let names: BTreeSet<_> = of_facts.filter_map(RuleId::of).collect();
+        names.into_iter().filter_map(|rule| if let RuleId::Policy(name) = rule { Some(name) } else { None }).collect()
+    }
+
     /// Whether the answer may be another once something else is known of the pod, its images or its node: no grant permits it
     /// whatever they are like, or a policy looks at them.
     #[must_use]
@@ -218,6 +242,16 @@ impl Candidates<'_> {
                 outcome
             }
         }
+    }
+}
+
+/// Whether a policy's scope has an action in it.
+fn is_about(policy: &Policy, action: Action) -> bool {
+    let asked = entity::action_uid(action);
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::In(actions) => actions.contains(&asked),
+        ActionConstraint::Eq(one) => one == asked,
     }
 }
 

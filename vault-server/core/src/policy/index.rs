@@ -4,7 +4,7 @@
 //! the path (or what the path is in).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -136,7 +136,8 @@ pub(super) struct Texts {
     /// By principal, then by resource.
     by_scope: Scoped<Scoped<Bucket>>,
     all: HashMap<PolicyId, Policy>,
-    reads_facts: bool,
+    /// Those that look at what is known of pods, images and nodes.
+    of_facts: HashSet<PolicyId>,
 }
 
 /// What is found by the node that a scope names, or for a scope that leaves it open.
@@ -188,14 +189,21 @@ impl Texts {
         bucket.reads_now |= reads(&["now"]);
         bucket.reads_facts |= reads_facts;
         bucket.set.add(policy.clone()).ok()?;
-        self.reads_facts |= reads_facts;
+        if reads_facts {
+            self.of_facts.insert(policy.id().clone());
+        }
         self.all.insert(policy.id().clone(), policy);
         Some(())
     }
 
     /// Whether one of them looks at what is known of pods, images and nodes.
-    pub(super) const fn reads_facts(&self) -> bool {
-        self.reads_facts
+    pub(super) fn reads_facts(&self) -> bool {
+        !self.of_facts.is_empty()
+    }
+
+    /// Whether this one does.
+    pub(super) fn is_of_facts(&self, id: &PolicyId) -> bool {
+        self.of_facts.contains(id)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Policy> {

@@ -93,11 +93,14 @@ impl Unsealed {
         record.detail("policy_version", policies.version());
     }
 
-    /// Why a request was refused that a grant would permit if its conditions held; `None` where no grant would.
+    /// Why a pod's request was refused that would be permitted if conditions of a grant held, or if a policy found something else; `None`
+    /// where nothing would permit it.
     ///
     /// Where the vault may only not have heard yet what it needs to know, it says so, and nothing is taken away for that.
     #[must_use]
     pub fn withheld(&self, who: &Authenticated, action: Action, resource: &Resource) -> Option<Withheld> {
+        // Of operators nothing of this is known, and never will be.
+        who.pod.as_ref()?;
         let policies = self.in_force();
         if !policies.looks_at_facts() {
             return None;
@@ -105,13 +108,17 @@ impl Unsealed {
         let context = self.context(who);
         let query = Query { caller: &who.caller, action, resource, context: &context };
         let withheld = policies.withheld(&query);
-        if withheld.is_empty() && !policies.depends_on_facts(&query) {
+        let by_policies = if withheld.is_empty() { policies.withheld_by_policies(&query) } else { Vec::new() };
+        if withheld.is_empty() && by_policies.is_empty() {
             return None;
         }
         if self.pod_is_news(who) || self.may_be_news_of_nodes(&withheld, &context) {
             return Some(Withheld::NotYet);
         }
-        let (grant, unmet) = withheld.first()?;
+        let Some((grant, unmet)) = withheld.first() else {
+            let names: Vec<_> = by_policies.iter().map(ToString::to_string).collect();
+            return Some(Withheld::Unmet(format!("what the policy {} asks for", names.join(", "))));
+        };
         let words = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition)).map(|(_, word)| word);
         Some(Withheld::Unmet(words.collect::<Vec<_>>().join(", ")))
     }

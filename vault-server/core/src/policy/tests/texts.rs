@@ -219,3 +219,24 @@ fn a_finding_is_bounded_whatever_the_text_names() {
         }
     }
 }
+
+#[test]
+fn policies_that_look_at_the_pod_are_named_where_they_are_what_withholds() {
+    let names = |texts: &[&str], action: &str| {
+        let policies = policies([grant(1, "read", "kv/a", API)], texts);
+        let (caller, resource, context) = (caller(API), path("kv/a"), context());
+        let query = Query { caller: &caller, action: action.parse().unwrap(), resource: &resource, context: &context };
+        assert_eq!(policies.explain(&query).permitted, policies.decide(&query).permitted);
+        policies.withheld_by_policies(&query).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let passed = "{ context.image.verdict == ImageVerdict::\"passed\" }";
+    let forbids = format!("forbid (principal is Workload, action == Action::\"read\", resource) unless {passed};");
+    let permits = format!("permit (principal is Workload, action in [Action::\"list\"], resource) when {passed};");
+    let plain = "forbid (principal is Workload, action == Action::\"read\", resource);";
+    assert_eq!(names(&[&forbids], "read"), ["p0"]);
+    assert_eq!(names(&[plain, &forbids], "read"), ["p1"]);
+    assert_eq!(names(&[&forbids], "list"), <[&str; 0]>::default(), "it is about another action");
+    assert_eq!(names(&[plain, &permits], "list"), ["p1"]);
+    assert_eq!(names(&[&permits], "write"), <[&str; 0]>::default());
+    assert_eq!(names(&[plain], "read"), <[&str; 0]>::default(), "it looks at nothing");
+}
