@@ -146,9 +146,9 @@ impl Policies {
     }
 
     /// The policies that keep a request from being permitted and look at what is known of the pod, its images or its node: those that
-    /// forbid it, or where none does, those that would permit it if they found something else.
+    /// forbid it, or where none does, those that would permit it if they found something else. Each with whether it looks at the node.
     #[must_use]
-    pub fn withheld_by_policies(&self, query: &Query<'_>) -> Vec<Name> {
+    pub fn withheld_by_policies(&self, query: &Query<'_>) -> Vec<(Name, bool)> {
         let outcome = self.ask_candidates(query);
         let against: Vec<_> = outcome.failed.iter().chain(&outcome.forbids).cloned().collect();
         let could_permit = |policy: &&Policy| policy.effect() == Effect::Permit && is_about(policy, query.action);
@@ -158,9 +158,11 @@ impl Policies {
         } else {
             against
         };
-        let of_facts = concerned.iter().filter(|id| self.texts.is_of_facts(id));
-        let names: BTreeSet<_> = of_facts.filter_map(RuleId::of).collect();
-        names.into_iter().filter_map(|rule| if let RuleId::Policy(name) = rule { Some(name) } else { None }).collect()
+        let named = concerned.iter().filter_map(|id| match (RuleId::of(id)?, self.texts.looks_at_nodes(id)?) {
+            (RuleId::Policy(name), looks_at_nodes) => Some((name, looks_at_nodes)),
+            _ => None,
+        });
+        named.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Whether the answer may be another once something else is known of the pod, its images or its node: no grant permits it

@@ -4,7 +4,7 @@
 //! the path (or what the path is in).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -136,8 +136,8 @@ pub(super) struct Texts {
     /// By principal, then by resource.
     by_scope: Scoped<Scoped<Bucket>>,
     all: HashMap<PolicyId, Policy>,
-    /// Those that look at what is known of pods, images and nodes.
-    of_facts: HashSet<PolicyId>,
+    /// Those that look at what is known of pods, images and nodes, and whether they look at nodes.
+    of_facts: HashMap<PolicyId, bool>,
 }
 
 /// What is found by the node that a scope names, or for a scope that leaves it open.
@@ -190,7 +190,7 @@ impl Texts {
         bucket.reads_facts |= reads_facts;
         bucket.set.add(policy.clone()).ok()?;
         if reads_facts {
-            self.of_facts.insert(policy.id().clone());
+            self.of_facts.insert(policy.id().clone(), reads(&["host"]));
         }
         self.all.insert(policy.id().clone(), policy);
         Some(())
@@ -201,9 +201,9 @@ impl Texts {
         !self.of_facts.is_empty()
     }
 
-    /// Whether this one does.
-    pub(super) fn is_of_facts(&self, id: &PolicyId) -> bool {
-        self.of_facts.contains(id)
+    /// Whether this one looks at nodes; none where it looks at none of these.
+    pub(super) fn looks_at_nodes(&self, id: &PolicyId) -> Option<bool> {
+        self.of_facts.get(id).copied()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Policy> {

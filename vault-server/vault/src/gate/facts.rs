@@ -8,7 +8,8 @@ use coffer_core::{
     id::ClusterId,
     path::Path,
     policy::{
-        Caller, Condition, Context, Grant, HostFacts, HostPosture, ImageFacts, ImageVerdict, PodSecurity, Query, Resource, Switch,
+        Caller, Condition, Context, Grant, HostFacts, HostPosture, ImageFacts, ImageVerdict, PodSecurity, Policies, Query,
+        Resource, Switch,
     },
     session::Holder,
 };
@@ -112,11 +113,11 @@ impl Unsealed {
         if withheld.is_empty() && by_policies.is_empty() {
             return None;
         }
-        if self.pod_is_news(who) || self.may_be_news_of_nodes(&withheld, &context) {
+        if self.pod_is_news(who) || self.may_be_news_of_nodes(&policies, &query) {
             return Some(Withheld::NotYet);
         }
         let Some((grant, unmet)) = withheld.first() else {
-            let names: Vec<_> = by_policies.iter().map(ToString::to_string).collect();
+            let names: Vec<_> = by_policies.iter().map(|(name, _)| name.as_str()).collect();
             return Some(Withheld::Unmet(format!("what the policy {} asks for", names.join(", "))));
         };
         let words = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition)).map(|(_, word)| word);
@@ -124,11 +125,13 @@ impl Unsealed {
     }
 
     /// Whether a refusal may only be for what a node has not had the time to say. What images are like is known here, or not at all.
-    pub(super) fn may_be_news_of_nodes(&self, withheld: &[(&Grant, Vec<Condition>)], context: &Context) -> bool {
-        let of_nodes =
-            |unmet: &Vec<Condition>| unmet.iter().all(|condition| matches!(condition, Condition::Host | Condition::Swap));
-        let asks_of_nodes = withheld.is_empty() || withheld.iter().any(|(_, unmet)| of_nodes(unmet));
-        asks_of_nodes && context.host.is_none() && self.now().since(self.gate.began) < NEWS_OF_NODES_WAIT
+    pub(super) fn may_be_news_of_nodes(&self, policies: &Policies, query: &Query<'_>) -> bool {
+        if query.context.host.is_some() || self.now().since(self.gate.began) >= NEWS_OF_NODES_WAIT {
+            return false;
+        }
+        let of_nodes = |unmet: &[Condition]| unmet.iter().all(|condition| matches!(condition, Condition::Host | Condition::Swap));
+        policies.withheld(query).iter().any(|(_, unmet)| of_nodes(unmet))
+            || policies.withheld_by_policies(query).iter().any(|(_, looks_at_nodes)| *looks_at_nodes)
     }
 
     /// Whether the news of a caller's pod may still be on the way.

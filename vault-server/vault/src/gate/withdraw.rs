@@ -113,7 +113,7 @@ impl Unsealed {
                 let resource = Resource::Path(path);
                 let query = Query { caller: &caller, action: Action::Read, resource: &resource, context };
                 let permitted = policies.decide(&query).permitted;
-                let is_early = !permitted && self.may_be_news_of_nodes(&policies.withheld(&query), context);
+                let is_early = !permitted && self.may_be_news_of_nodes(&policies, &query);
                 is_settled &= !is_early;
                 !permitted && !is_early
             });

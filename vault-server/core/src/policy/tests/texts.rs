@@ -227,7 +227,8 @@ fn policies_that_look_at_the_pod_are_named_where_they_are_what_withholds() {
         let (caller, resource, context) = (caller(API), path("kv/a"), context());
         let query = Query { caller: &caller, action: action.parse().unwrap(), resource: &resource, context: &context };
         assert_eq!(policies.explain(&query).permitted, policies.decide(&query).permitted);
-        policies.withheld_by_policies(&query).iter().map(ToString::to_string).collect::<Vec<_>>()
+        let found = policies.withheld_by_policies(&query).into_iter();
+        found.map(|(name, looks_at_nodes)| format!("{name}{}", if looks_at_nodes { " node" } else { "" })).collect::<Vec<_>>()
     };
     let passed = "{ context.image.verdict == ImageVerdict::\"passed\" }";
     let forbids = format!("forbid (principal is Workload, action == Action::\"read\", resource) unless {passed};");
@@ -238,5 +239,7 @@ fn policies_that_look_at_the_pod_are_named_where_they_are_what_withholds() {
     assert_eq!(names(&[&forbids], "list"), <[&str; 0]>::default(), "it is about another action");
     assert_eq!(names(&[plain, &permits], "list"), ["p1"]);
     assert_eq!(names(&[&permits], "write"), <[&str; 0]>::default());
+    let swaps = "forbid (principal, action, resource) unless { context.host.swap == Switch::\"off\" };";
+    assert_eq!(names(&[swaps, &forbids], "read"), ["p0 node", "p1"]);
     assert_eq!(names(&[plain], "read"), <[&str; 0]>::default(), "it looks at nothing");
 }
