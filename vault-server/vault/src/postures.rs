@@ -214,7 +214,7 @@ impl Unsealed {
     async fn put<T: serde::Serialize>(&self, batch: &mut Batch, directory: &str, key: &Key, record: &T) -> Result<(), Failure> {
         let place = self.place(directory, key)?;
         let stored = self.barrier.get(&place).await?;
-        batch.put(place, stored.map_or(Expect::Absent, |stored| Expect::Version(stored.version)), codec::encode(record)?);
+        batch.put(place, Expect::unchanged(stored.as_ref()), codec::encode(record)?);
         Ok(())
     }
 

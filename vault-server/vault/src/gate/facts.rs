@@ -8,12 +8,12 @@ use coffer_core::{
     id::ClusterId,
     path::Path,
     policy::{
-        Caller, Condition, Context, Grant, HostFacts, HostPosture, ImageFacts, ImageVerdict, PodSecurity, Policies, Query,
-        Resource, Switch,
+        Condition, Context, Grant, HostFacts, HostPosture, ImageFacts, ImageVerdict, PodSecurity, Policies, Query, Resource,
+        Switch,
     },
     session::Holder,
 };
-use coffer_kubernetes::{Level, PodState, Workload};
+use coffer_kubernetes::{Level, PodState, PodWorkload, Workload};
 
 use crate::{Authenticated, Record, Unsealed, sessions::POD_NEWS_TIME_MAX};
 
@@ -26,6 +26,12 @@ pub(super) struct PodOf<'a> {
     pub(super) cluster: ClusterId,
     pub(super) node: Option<&'a str>,
     pub(super) workload: &'a Workload,
+}
+
+impl<'a> PodOf<'a> {
+    pub(super) fn new(cluster: ClusterId, pod: &'a PodWorkload) -> Self {
+        Self { cluster, node: pod.node.as_deref(), workload: &pod.workload }
+    }
 }
 
 const fn security(level: Level) -> PodSecurity {
@@ -144,10 +150,10 @@ impl Unsealed {
     }
 
     /// Each condition of a grant that does not hold for a pod, with the reason.
-    pub(super) fn reasons(&self, grant: &Grant, context: &Context, pod: PodOf<'_>) -> Vec<(Condition, String)> {
+    pub(super) fn reasons(&self, grant: &Grant, context: &Context, pod: PodOf<'_>) -> Vec<String> {
         let unmet = grant.require.unmet(context);
         let unmet = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition));
-        unmet.map(|(condition, word)| (condition, format!("{word}: {}", self.reason(condition, context, pod)))).collect()
+        unmet.map(|(condition, word)| format!("{word}: {}", self.reason(condition, context, pod))).collect()
     }
 
     fn reason(&self, condition: Condition, context: &Context, pod: PodOf<'_>) -> String {
@@ -181,11 +187,6 @@ impl Unsealed {
             format!("container {} by {}", container.name, judged.signers.into_iter().collect::<Vec<_>>().join(", "))
         });
         format!("passed {}", signers.collect::<Vec<_>>().join("; "))
-    }
-
-    /// A caller as a pod's service account is one.
-    pub(super) fn caller_of(principal: coffer_core::principal::Principal) -> Caller {
-        Caller { principal, roles: Vec::new() }
     }
 }
 

@@ -1,10 +1,8 @@
 //! Pods with a token for the vault, and what each may have.
 
-use std::sync::Arc;
-
 use coffer_core::{
     action::Action,
-    id::ClusterId,
+    id::{ClusterId, GrantId},
     path::Path,
     policy::{Context, Grant, PodFacts, Query, Resource},
     principal::Principal,
@@ -94,18 +92,15 @@ impl Unsealed {
             service_account_uid: "unknown".to_owned(),
         };
         let context = Context { pod: Some(facts), ..self.context_without_pod() };
-        self.with_facts(context, PodOf { cluster, node: pod.node.as_deref(), workload: &pod.workload })
+        self.with_facts(context, PodOf::new(cluster, pod))
     }
 
     fn gated_pod(&self, id: ClusterId, cluster: String, pod: PodWorkload, conditional: &[&Grant]) -> GatedPod {
         let context = self.context_of(id, &pod);
         let principal: Option<Principal> = format!("k8s:{cluster}/{}/{}", pod.namespace, pod.service_account).parse().ok();
         let to = |grant: &&&Grant| principal.as_ref().is_some_and(|principal| grant.principal.matches(principal, &[]));
-        let of = PodOf { cluster: id, node: pod.node.as_deref(), workload: &pod.workload };
-        let gated = |grant: &&Grant| GatedGrant {
-            grant: (*grant).clone(),
-            unmet: self.reasons(grant, &context, of).into_iter().map(|(_, reason)| reason).collect(),
-        };
+        let of = PodOf::new(id, &pod);
+        let gated = |grant: &&Grant| GatedGrant { grant: (*grant).clone(), unmet: self.reasons(grant, &context, of) };
         let grants = conditional.iter().filter(to).map(gated).collect();
         let images = pod.workload.containers.iter().map(|container| self.judged_container(container).into()).collect();
         GatedPod { cluster, pod, context, images, grants }
@@ -119,9 +114,9 @@ impl Unsealed {
         action: Action,
         path: &Path,
         most: usize,
-    ) -> Vec<(Arc<str>, String, String)> {
+    ) -> Vec<(GrantId, String, String)> {
         let Principal::Workload { cluster, namespace, service_account } = principal else { return Vec::new() };
-        let (policies, resource, caller) = (self.in_force(), Resource::Path(path.clone()), Self::caller_of(principal.clone()));
+        let (policies, resource, caller) = (self.in_force(), Resource::Path(path.clone()), self.caller(principal.clone()));
         let mut told = Vec::new();
         for (id, name, pod) in self.workloads() {
             let is_of = name == cluster.as_str()
@@ -131,12 +126,12 @@ impl Unsealed {
                 continue;
             }
             let context = self.context_of(id, &pod);
-            let of = PodOf { cluster: id, node: pod.node.as_deref(), workload: &pod.workload };
+            let of = PodOf::new(id, &pod);
             let query = Query { caller: &caller, action, resource: &resource, context: &context };
             for (grant, _) in policies.withheld(&query) {
                 let reasons = self.reasons(grant, &context, of).into_iter();
                 let pod_name = || format!("{}/{}", pod.namespace, pod.name);
-                told.extend(reasons.map(|(_, reason)| (Arc::from(grant.id.to_string()), pod_name(), reason)));
+                told.extend(reasons.map(|reason| (grant.id, pod_name(), reason)));
             }
             if told.len() >= most {
                 break;

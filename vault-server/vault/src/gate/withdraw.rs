@@ -71,11 +71,11 @@ impl Unsealed {
 
     /// Looks at the pods of which something else is known than at the last look; gives when something ends by itself.
     async fn look_at_pods(self: &Arc<Self>, hasher: &RandomState, seen: &mut Seen) -> Result<Option<Timestamp>, Failure> {
-        if !self.in_force().looks_at_facts() {
+        let policies = self.in_force();
+        if !policies.looks_at_facts() {
             seen.clear();
             return Ok(None);
         }
-        let policies = self.in_force();
         let ages: Vec<_> = policies.grants().map(|grant| &grant.require).filter(|require| require.reads_now()).collect();
         let (mut next, mut now_seen) = (None, Seen::new());
         for (cluster, name, pod) in self.workloads() {
@@ -106,7 +106,7 @@ impl Unsealed {
         let Ok(principal) = format!("k8s:{name}/{}/{}", pod.namespace, pod.service_account).parse::<Principal>() else {
             return Ok(true);
         };
-        let caller = Self::caller_of(principal);
+        let caller = self.caller(principal);
         let (policies, mut decided, mut is_settled) = (self.in_force(), BTreeMap::new(), true);
         for (place, path) in self.conditional_leases(&Owner::Pod(cluster, pod.uid.to_string())).await? {
             let ends = *decided.entry(path.clone()).or_insert_with(|| {

@@ -8,12 +8,12 @@ use std::{
 use coffer_core::{
     clock::Timestamp,
     id::ClusterId,
-    limits::{POSTURE_HELD_MAX, POSTURE_LIFETIME},
+    limits::{POSTURE_HELD_MAX, POSTURE_LIFETIME, POSTURE_REPORTS_PER_MINUTE_MAX},
     policy::HostFacts,
     reason::Reason,
 };
 
-use super::{record::PostureRecord, report::PER_MINUTE};
+use super::record::PostureRecord;
 use crate::Failure;
 
 /// How old the posture in the store may be.
@@ -174,8 +174,8 @@ impl Kept {
     pub(super) fn count_report(&mut self, key: &Key, now: Timestamp) -> Result<(), Failure> {
         self.reports.retain(|_, reports| now.since(reports.began) < MINUTE);
         let reports = self.reports.entry(key.clone()).or_insert(Reports { began: now, count: 0 });
-        if reports.count >= PER_MINUTE {
-            let message = format!("a node reports at most {PER_MINUTE} times a minute");
+        if reports.count >= POSTURE_REPORTS_PER_MINUTE_MAX {
+            let message = format!("a node reports at most {POSTURE_REPORTS_PER_MINUTE_MAX} times a minute");
             return Err(Failure::told(Reason::Busy, message));
         }
         reports.count += 1;

@@ -65,7 +65,7 @@ impl PostureRecord {
         known.into_iter().find(|switch| switch.name() == self.swap).unwrap_or(Switch::Unknown)
     }
 
-    /// Whether policy sees something else in it.
+    /// Whether policy sees the same in both.
     pub(super) fn says_as(&self, other: &Self) -> bool {
         (&self.posture, &self.swap, &self.failing) == (&other.posture, &other.swap, &other.failing)
     }

@@ -7,7 +7,6 @@ use coffer_checks::{
 use coffer_core::{
     clock::Timestamp,
     id::ClusterId,
-    limits::POSTURE_REPORTS_PER_MINUTE_MAX,
     policy::{HostPosture, Switch},
     reason::Reason,
     session::Holder,
@@ -185,6 +184,3 @@ fn digest(report: &Report) -> Result<Vec<u8>, Failure> {
     let text = serde_json::to_vec(&report.findings).map_err(|_| Failure::internal("findings cannot be written"))?;
     Ok(hash::sha256(&text).to_vec())
 }
-
-/// Reports that a node may make in a minute.
-pub(super) const PER_MINUTE: u32 = POSTURE_REPORTS_PER_MINUTE_MAX;

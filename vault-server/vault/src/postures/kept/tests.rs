@@ -203,7 +203,7 @@ fn only_what_says_something_else_is_written_at_once_and_the_rest_in_time() {
 #[test]
 fn a_node_reports_so_often_in_a_minute_and_no_more() {
     let mut kept = Kept::default();
-    for _ in 0..PER_MINUTE {
+    for _ in 0..POSTURE_REPORTS_PER_MINUTE_MAX {
         kept.count_report(&key(0), BEGAN).unwrap();
     }
     assert_eq!(kept.count_report(&key(0), later(MINUTE - TICK)).unwrap_err().reason, Reason::Busy);
