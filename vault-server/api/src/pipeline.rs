@@ -22,7 +22,7 @@ use coffer_core::{
     reason::Reason,
 };
 use coffer_secret::{SecretBytes, SecretString};
-use coffer_vault::{Authenticated, Failure, Idempotency, Outcome, Planned, Record, StoredRecord, Unsealed, Withheld};
+use coffer_vault::{Authenticated, Failure, Idempotency, Outcome, Planned, Record, StoredRecord, Unsealed};
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
@@ -257,20 +257,7 @@ pub(crate) fn authorise(call: &mut Call, rpc: Rpc, path: Option<&Path>) -> Resul
 
 /// The same for an action that only the request itself tells.
 pub(crate) fn permit(call: &mut Call, action: Action, resource: &Resource) -> Result<(), Failure> {
-    let decision = call.vault.decide(&call.who, action, resource);
-    call.record.decision(action, resource, &decision);
-    if decision.permitted {
-        call.vault.note_facts(&call.who, action, resource, &mut call.record);
-        return Ok(());
-    }
-    match call.vault.withheld(&call.who, action, resource) {
-        None => Err(Failure::not_found_or_denied()),
-        Some(Withheld::NotYet) => Err(Failure::not_heard_yet()),
-        Some(Withheld::Unmet(conditions)) => {
-            call.record.detail("unmet", &conditions);
-            Err(Failure::condition_unmet(&conditions))
-        }
-    }
+    call.vault.permit(&call.who, action, resource, &mut call.record)
 }
 
 /// Has a refusal recorded, durably, before it is answered.

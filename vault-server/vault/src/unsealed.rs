@@ -296,8 +296,12 @@ impl Unsealed {
     #[must_use]
     pub fn decide(&self, who: &Authenticated, action: Action, resource: &Resource) -> Decision {
         let context = self.context(who);
-        let query = Query { caller: &who.caller, action, resource, context: &context };
-        let (decision, remembered) = self.in_force.load().decide_or_remember(&query);
+        self.decide_on(&Query { caller: &who.caller, action, resource, context: &context })
+    }
+
+    /// The same, where the context is known.
+    pub(crate) fn decide_on(&self, query: &Query<'_>) -> Decision {
+        let (decision, remembered) = self.in_force.load().decide_or_remember(query);
         if remembered { &self.decisions.remembered } else { &self.decisions.made }.add_one();
         decision
     }

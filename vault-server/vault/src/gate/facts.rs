@@ -15,7 +15,7 @@ use coffer_core::{
 };
 use coffer_kubernetes::{Level, PodState, PodWorkload, Workload};
 
-use crate::{Authenticated, Record, Unsealed, sessions::POD_NEWS_TIME_MAX};
+use crate::{Authenticated, Failure, Record, Unsealed, sessions::POD_NEWS_TIME_MAX};
 
 /// How long after it went to work the vault takes what it has not heard of nodes for news that is still to come.
 pub(super) const NEWS_OF_NODES_WAIT: Duration = Duration::from_secs(90);
@@ -80,14 +80,33 @@ impl Unsealed {
         })
     }
 
-    /// Notes in a request's record what it was permitted on, where that can change: its receipt stands for that, too.
-    pub fn note_facts(&self, who: &Authenticated, action: Action, resource: &Resource, record: &mut Record) {
-        let policies = self.in_force();
-        if !policies.looks_at_facts() {
-            return;
-        }
+    /// Asks policy, and notes in the record what it was asked and what decided.
+    ///
+    /// # Errors
+    /// Fails where it is not permitted: with the conditions that do not hold, where it would be if they did.
+    pub fn permit(&self, who: &Authenticated, action: Action, resource: &Resource, record: &mut Record) -> Result<(), Failure> {
         let context = self.context(who);
-        if !policies.depends_on_facts(&Query { caller: &who.caller, action, resource, context: &context }) {
+        let query = Query { caller: &who.caller, action, resource, context: &context };
+        let decision = self.decide_on(&query);
+        record.decision(action, resource, &decision);
+        if decision.permitted {
+            self.note_facts(&query, record);
+            return Ok(());
+        }
+        match self.withheld_of(who, &query) {
+            None => Err(Failure::not_found_or_denied()),
+            Some(Withheld::NotYet) => Err(Failure::not_heard_yet()),
+            Some(Withheld::Unmet(conditions)) => {
+                record.detail("unmet", &conditions);
+                Err(Failure::condition_unmet(&conditions))
+            }
+        }
+    }
+
+    /// Notes in a request's record what it was permitted on, where that can change: its receipt stands for that, too.
+    fn note_facts(&self, query: &Query<'_>, record: &mut Record) {
+        let (policies, context) = (self.in_force(), query.context);
+        if !policies.looks_at_facts() || !policies.depends_on_facts(query) {
             return;
         }
         record.detail("image", context.image.verdict.name());
@@ -106,20 +125,23 @@ impl Unsealed {
     /// Where the vault may only not have heard yet what it needs to know, it says so, and nothing is taken away for that.
     #[must_use]
     pub fn withheld(&self, who: &Authenticated, action: Action, resource: &Resource) -> Option<Withheld> {
+        let context = self.context(who);
+        self.withheld_of(who, &Query { caller: &who.caller, action, resource, context: &context })
+    }
+
+    fn withheld_of(&self, who: &Authenticated, query: &Query<'_>) -> Option<Withheld> {
         // Of operators nothing of this is known, and never will be.
         who.pod.as_ref()?;
         let policies = self.in_force();
         if !policies.looks_at_facts() {
             return None;
         }
-        let context = self.context(who);
-        let query = Query { caller: &who.caller, action, resource, context: &context };
-        let withheld = policies.withheld(&query);
-        let by_policies = if withheld.is_empty() { policies.withheld_by_policies(&query) } else { Vec::new() };
+        let withheld = policies.withheld(query);
+        let by_policies = if withheld.is_empty() { policies.withheld_by_policies(query) } else { Vec::new() };
         if withheld.is_empty() && by_policies.is_empty() {
             return None;
         }
-        if self.pod_is_news(who) || self.may_be_news_of_nodes(&policies, &query) {
+        if self.pod_is_news(who) || self.may_be_news_of_nodes(&policies, query) {
             return Some(Withheld::NotYet);
         }
         let Some((grant, unmet)) = withheld.first() else {
