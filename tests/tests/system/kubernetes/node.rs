@@ -77,8 +77,9 @@ fn the_node_agent_tells_what_is_so_and_sees_nothing_else() -> Result<()> {
     cluster.apply(&pod.to_string())?;
     cluster.kubectl(["-n", "shop", "wait", "--for=condition=Ready", "pod/theirs", "--timeout=120s"])?;
 
-    // The release is ready when the vault knows every node.
+    // An agent is ready when the vault knows its node. Helm waits for all but `maxUnavailable`, which are none of one.
     installed.helm("install", &chart(), &["--wait", "--set", "node.enabled=true"])?;
+    cluster.kubectl(["-n", "coffer", "rollout", "status", "daemonset", "coffer-node", "--timeout=120s"])?;
     installed.log_in()?;
     let list = installed.ada.ok(["node", "list"])?;
     ensure!(list.contains(&format!("node-{NUMBER}")) && list.contains("fresh"), "{list}");
