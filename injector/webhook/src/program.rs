@@ -156,7 +156,8 @@ pub fn main() -> ExitCode {
         .with_ansi(false)
         .with_target(false)
         .init();
-    let ran = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    // One thread: to hand a question from one to another takes longer than to answer it.
+    let ran = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = ran.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(&arguments)));
     match ran {
         Ok(()) => ExitCode::SUCCESS,

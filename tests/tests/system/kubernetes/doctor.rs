@@ -183,12 +183,13 @@ fn an_injector_that_is_away_is_named(deployed: &Deployed) -> Result<()> {
 
     // Webhook and policy taken away, pods can be forged.
     cluster.kubectl(["delete", WEBHOOK, BINDING])?;
-    let forged = pod("forged", &[ASKING[0], ASKING[1], ("status", "injected")]);
+    let forged = pod("forged", &[ASKING[0], ASKING[1], ("status", "injected"), ("pin-images", "true")]);
     wait::until(POD_PATIENCE, "the API server to know", || Ok(deployed.tried(&forged, &[])?.status.success().then_some(())))?;
     let said = deployed.doctor()?;
     said.wants("webhook", "there is no webhook of Coffer's", "helm upgrade --install")?;
     said.wants("admission policy", "no ValidatingAdmissionPolicyBinding", "helm upgrade")?;
     said.wants("injection", "pod forged in shop asked for secrets, and lacks the agent's container", "delete pod forged")?;
+    said.wants("injection", "the digest of the image of app", "delete pod forged")?;
 
     cluster.apply(&webhook.to_string())?;
     cluster.apply(&binding.to_string())?;

@@ -32,6 +32,8 @@ const NUMBER: u8 = 8;
 const TIMEOUT: &str = "120s";
 /// How long the vault is gone, in a long run.
 const GONE_FOR: Duration = Duration::from_secs(10 * 60);
+/// The least that Kubernetes gives a token, in seconds: its kubelet has another after four fifths of that.
+const TOKEN_SECONDS: u64 = 600;
 
 /// A cluster with a vault by the chart, and its operators.
 pub(super) struct Installed {
@@ -118,6 +120,20 @@ impl Installed {
 
     fn read(&self, pod: &str) -> Result<String> {
         self.cluster.kubectl(["-n", "shop", "exec", pod, "-c", "app", "--", "cat", "/coffer/secrets/password"])
+    }
+
+    /// Makes a pod as another one is, whose token lasts as short as it can.
+    fn with_short_token(&self, name: &str, like: &str) -> Result<()> {
+        let told = self.cluster.kubectl(["-n", "shop", "get", "pod", like, "-o", "json"])?;
+        let mut pod: serde_json::Value = serde_json::from_str(&told)?;
+        let annotations = pod["metadata"]["annotations"].take();
+        pod["metadata"] = json!({ "name": name, "namespace": "shop", "annotations": annotations });
+        pod["status"].take();
+        let mut volumes = pod["spec"]["volumes"].as_array_mut().into_iter().flatten();
+        let token = volumes.find(|volume| volume["name"] == "coffer-token").context("there is a token")?;
+        token["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] = json!(TOKEN_SECONDS);
+        self.cluster.apply(&pod.to_string())?;
+        self.cluster.kubectl(["-n", "shop", "wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=120s"]).map(drop)
     }
 
     /// Changes the secret, and waits until a pod that was there all the while has it.
@@ -210,12 +226,23 @@ fn applications_keep_their_files_while_the_vault_is_gone(installed: &Installed, 
     installed.change_arrives("second", &canaries.fresh("a secret's value")?)?;
 
     let last = installed.read("second")?;
+    if crate::long() {
+        installed.with_short_token("short", "second")?;
+    }
     cluster.kubectl(["-n", "shop", "delete", "serviceaccount", "api"])?;
     cluster.kubectl(["-n", "shop", "create", "serviceaccount", "api"])?;
     ensure!(installed.injected("third")? == last, "a pod of the new account reads something else");
     installed.change_arrives("third", &canaries.fresh("a secret's value")?)?;
     // The account of before is gone, and with it what the pods of before had of the vault; not what they have in their files.
     ensure!([&last, &installed.read("third")?].contains(&&installed.read("second")?), "the file is gone with the account");
+    if crate::long() {
+        // Until its kubelet has a token of the new account; nobody does anything.
+        let (now, began) = (installed.read("third")?, Instant::now());
+        wait::until(Duration::from_secs(TOKEN_SECONDS + 60), "the pod of before to be let in again", || {
+            Ok((installed.read("short")? == now).then_some(()))
+        })?;
+        println!("a pod of an account that was made anew is let in again after {} s", began.elapsed().as_secs());
+    }
     cluster.kubectl(["-n", "shop", "delete", "pod", "second", "--grace-period=0", "--force"])?;
     installed.injected("second").map(drop)
 }

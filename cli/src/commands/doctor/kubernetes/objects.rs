@@ -50,6 +50,7 @@ pub(super) struct PodSpec {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Container {
     pub(super) name: String,
+    pub(super) image: String,
     pub(super) args: Vec<String>,
     pub(super) restart_policy: String,
     pub(super) volume_mounts: Vec<Mount>,

@@ -76,6 +76,13 @@ impl Pod {
         if let Some(guest) = guest {
             lacks.push(format!("that only the agent has its token and writes its files: {} does as well", guest.name));
         }
+        let mut containers = self.spec.init_containers.iter().chain(&self.spec.containers);
+        let is_loose = |container: &&Container| !container.image.contains("@sha256:");
+        if self.annotation("pin-images") == "true"
+            && let Some(loose) = containers.find(is_loose)
+        {
+            lacks.push(format!("the digest of the image of {}", loose.name));
+        }
         lacks
     }
 

@@ -113,6 +113,23 @@ fn each_part_that_is_missing_is_named() {
 }
 
 #[test]
+fn an_image_without_the_digest_that_was_asked_for_is_named() {
+    let (digest, tag) = (format!("registry.example/app:1@sha256:{}", "0".repeat(64)), "registry.example/app:1");
+    for (pin, agent, app, lacks) in [
+        ("true", digest.as_str(), digest.as_str(), &[][..]),
+        ("true", &digest, tag, &["the digest of the image of app"]),
+        ("true", tag, &digest, &["the digest of the image of coffer"]),
+        ("false", tag, tag, &[]),
+    ] {
+        let mut pod = injected("web-1");
+        pod["metadata"]["annotations"]["coffer.dev/pin-images"] = json!(pin);
+        pod["spec"]["initContainers"][0]["image"] = json!(agent);
+        pod["spec"]["containers"][0]["image"] = json!(app);
+        assert_eq!(read(&pod).lacks(), lacks, "{pin} {agent} {app}");
+    }
+}
+
+#[test]
 fn pods_of_one_owner_are_one_finding_with_its_remedy() {
     let bare = |name: &str| {
         let mut pod = injected(name);
