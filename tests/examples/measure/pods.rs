@@ -253,11 +253,24 @@ fn many(installed: &Installed, pods: usize) -> Result<()> {
     );
 
     let files: Vec<PathBuf> = agents.iter().map(|id| format!("/proc/{id}/root/{FILE}").into()).collect();
+    changes(installed, &files, 0, "")?;
+    let restarts = [["rollout", "restart"], ["rollout", "status"]];
+    for restart in restarts {
+        installed.cluster.kubectl(["-n", "coffer"].iter().chain(&restart).chain(&["statefulset/coffer"]))?;
+    }
+    wait::until(PATIENCE, "the vault to be back", || Ok((installed.ada.run(["status"])?.code == 0).then_some(())))?;
+    let identity = installed.folder.join("ada.pem").display().to_string();
+    installed.ada.ok(["login", "--method", "certificate", "--identity", &identity, "ada"])?;
+    changes(installed, &files, CHANGES, ", right after a restart of the vault")
+}
+
+/// Changes the secret so often, and looks when each change is in all files.
+fn changes(installed: &Installed, files: &[PathBuf], before: usize, when: &str) -> Result<()> {
     let mut took = Vec::new();
-    for number in 1..=CHANGES {
+    for number in before + 1..=before + CHANGES {
         let value = number.to_string();
         installed.ada.ok_with(["kv", "put", SECRET, "password=-"], &value)?;
-        let (acknowledged, mut left) = (Instant::now(), files.clone());
+        let (acknowledged, mut left) = (Instant::now(), files.to_vec());
         while !left.is_empty() {
             ensure!(acknowledged.elapsed() < PATIENCE, "{} files are left", left.len());
             left.retain(|file| {
@@ -273,7 +286,8 @@ fn many(installed: &Installed, pods: usize) -> Result<()> {
     took.sort();
     let at = |share: usize| took[(took.len() * share).div_ceil(100).saturating_sub(1)].as_secs_f64() * 1e3;
     println!(
-        "a change is in {pods} pods   p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms from its acknowledgement",
+        "a change is in {} pods   p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms from its acknowledgement{when}",
+        files.len(),
         at(50),
         at(99),
         at(100)
