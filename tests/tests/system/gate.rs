@@ -1,6 +1,8 @@
 //! Grants with conditions: on images that a signer has passed, and on what the pod is asked to be. They give nothing before the conditions
 //! hold, and what they gave ends when those hold no longer.
 
+mod conditions;
+
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use coffer_client::{

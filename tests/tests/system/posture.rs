@@ -34,8 +34,13 @@ const AGENT: (&str, &str) = ("coffer-nodes", "agent");
 
 /// A vault whose cluster has a node agent.
 pub(crate) async fn with_agent(vault: Vault) -> Result<Vault> {
-    allow(&vault, CLUSTER, &agent()).await?;
+    allow_agent(&vault, CLUSTER).await?;
     Ok(vault)
+}
+
+/// Lets the node agent's account report for a cluster.
+pub(crate) async fn allow_agent(vault: &Vault, cluster: &str) -> Result<()> {
+    allow(vault, cluster, &agent()).await
 }
 
 fn agent() -> String {
@@ -61,7 +66,7 @@ pub(crate) fn pod_on(node: &str) -> Result<Pod> {
 }
 
 /// A session that reports, by hand.
-struct Reporter {
+pub(crate) struct Reporter {
     client: Client,
     identity: Identity,
     session: [u8; 16],
@@ -77,7 +82,7 @@ impl Reporter {
         Self::of(vault, &pod_on(node)?).await
     }
 
-    async fn with_token(vault: &Vault, cluster: &str, token: &str) -> Result<Self> {
+    pub(crate) async fn with_token(vault: &Vault, cluster: &str, token: &str) -> Result<Self> {
         let identity = Identity::generate()?;
         let mut options = Options::new(format!("https://{}", way::open(vault.server.address()?)?), identity.clone());
         options.ca = Some(vault.server.ca());
@@ -106,14 +111,14 @@ impl Reporter {
         Ok(self.client.postures().report_posture(request).await?.into_inner())
     }
 
-    async fn report(&mut self, facts: &HostFacts) -> Result<ReportPostureResponse> {
+    pub(crate) async fn report(&mut self, facts: &HostFacts) -> Result<ReportPostureResponse> {
         let request = self.signed(&serde_json::to_vec(facts)?)?;
         Ok(self.send(request).await?)
     }
 }
 
 /// Facts of a node on which every check of the gate tier passes.
-fn good() -> Result<(TempDir, HostFacts)> {
+pub(crate) fn good() -> Result<(TempDir, HostFacts)> {
     let node = Node::good()?;
     let facts = HostFacts::gather(&Root::open(node.path())?);
     Ok((node.into_folder(), facts))
@@ -358,7 +363,7 @@ impl OnNodes {
     async fn new() -> Result<Self> {
         let watched = Watched::new().await?;
         let vault = &watched.vault;
-        allow(vault, WATCHED, &agent()).await?;
+        allow_agent(vault, WATCHED).await?;
         vault.put(ON_GOOD_NODES, "value", "for good nodes alone").await?;
         let (mut nodes, mut pods) = (Vec::new(), Vec::new());
         for name in ["node-1", "node-2"] {
@@ -407,7 +412,7 @@ impl OnNodes {
 }
 
 /// Facts of a node that swaps, and is good otherwise.
-fn swapping() -> Result<HostFacts> {
+pub(crate) fn swapping() -> Result<HostFacts> {
     let node = Node::good()?.swapping()?;
     Ok(HostFacts::gather(&Root::open(node.path())?))
 }
