@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use coffer_tests::wait::{self, PATIENCE};
+use coffer_tests::{
+    cluster::Cluster,
+    command::Coffer,
+    wait::{self, PATIENCE},
+};
 
 use super::{Deployed, POD_PATIENCE, applied};
 
@@ -17,13 +21,24 @@ const END_TIME_MAX: Duration = Duration::from_secs(5);
 const USERS: usize = 3;
 const USERS_OF_VAULT: &str = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'cf%'";
 
-impl Deployed {
+/// A PostgreSQL in the namespace shop, and a vault that makes users there.
+pub(super) struct Databases<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) admin: &'a Coffer,
+}
+
+impl Databases<'_> {
     fn sql(&self, sql: &str) -> Result<String> {
         self.cluster.kubectl(["-n", "shop", "exec", "postgres", "--", "psql", "-U", "postgres", "-XAtc", sql])
     }
 
-    fn start_postgres(&self) -> Result<()> {
-        let (cluster, home) = (&self.cluster, self.admin.home());
+    /// Names of the users that the vault has made, a line for each.
+    pub(super) fn users(&self) -> Result<String> {
+        self.sql(USERS_OF_VAULT)
+    }
+
+    pub(super) fn start(&self) -> Result<()> {
+        let (cluster, home) = (self.cluster, self.admin.home());
         cluster.push_postgres()?;
         let file = |name: &str| home.join(name).display().to_string();
         let ca = [file("postgres-ca.pem"), file("postgres-ca.key")];
@@ -39,10 +54,26 @@ impl Deployed {
         let password = ["-n", "shop", "create", "secret", "generic", "postgres", "--from-file=password=/dev/stdin"];
         cluster.kubectl_with(password, "of the superuser, in the example alone")?;
         applied(cluster, "database/postgres.yaml")?;
-        self.ready("postgres")?;
+        cluster.kubectl(["-n", "shop", "wait", "--for=condition=Ready", "pod/postgres", "--timeout=120s"])?;
         self.sql("CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2)")?;
         let role = "CREATE ROLE coffer LOGIN CREATEROLE PASSWORD 'for a moment only'; GRANT SELECT ON orders TO coffer WITH GRANT OPTION";
         self.sql(role).map(drop)
+    }
+
+    /// Tells the vault of it, and of a role whose users last this long.
+    pub(super) fn connect(&self, [ttl, max_ttl]: [&str; 2]) -> Result<()> {
+        let admin = self.admin;
+        admin.ok(["mount", "create", "database", "--engine", "database"])?;
+        let certificate = format!("@{}", admin.home().join("postgres-ca.pem").display());
+        let host = ["--host", "postgres.shop.svc", "--database", "postgres", "--user", "coffer"];
+        let believed = ["--ca-certificate", &certificate, "--password-file", "-"];
+        let put = ["database", "connection", "put", "shop"].into_iter().chain(host).chain(believed);
+        admin.ok_with(put, "for a moment only")?;
+        let create = "CREATE ROLE {{name}} LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
+        let grant = "GRANT SELECT ON orders TO {{name}}";
+        let times = ["--ttl", ttl, "--max-ttl", max_ttl];
+        let role = ["database", "role", "put", "orders", "--connection", "shop", "--create", create, "--create", grant];
+        admin.ok(role.into_iter().chain(times)).map(drop)
     }
 }
 
@@ -58,19 +89,10 @@ fn openssl(arguments: &[&str], [certificate, key]: &[String; 2]) -> Result<()> {
 /// The pod is gone, and with it its user; until then it had several, and no query failed.
 pub(super) fn a_pod_has_a_user_of_its_own(deployed: &Deployed) -> Result<()> {
     let (cluster, admin) = (&deployed.cluster, &deployed.admin);
-    deployed.start_postgres()?;
-    admin.ok(["mount", "create", "database", "--engine", "database"])?;
-    let certificate = format!("@{}", admin.home().join("postgres-ca.pem").display());
-    let host = ["--host", "postgres.shop.svc", "--database", "postgres", "--user", "coffer"];
-    let believed = ["--ca-certificate", &certificate, "--password-file", "-"];
-    let put = ["database", "connection", "put", "shop"].into_iter().chain(host).chain(believed);
-    admin.ok_with(put, "for a moment only")?;
-    let create = "CREATE ROLE {{name}} LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
-    let grant = "GRANT SELECT ON orders TO {{name}}";
+    let databases = Databases { cluster, admin };
+    databases.start()?;
     // A life of its own that is short enough to see several.
-    let times = ["--ttl", "6s", "--max-ttl", "9s"];
-    let role = ["database", "role", "put", "orders", "--connection", "shop", "--create", create, "--create", grant];
-    admin.ok(role.into_iter().chain(times))?;
+    databases.connect(["6s", "9s"])?;
     admin.ok(["database", "role", "check", "orders"])?;
     admin.ok(["database", "connection", "rotate", "shop", "--yes"])?;
     deployed.officer.ok(["grant", "read", "database/creds/orders", "--to", "k8s:prod/shop/orders"])?;
@@ -89,11 +111,11 @@ pub(super) fn a_pod_has_a_user_of_its_own(deployed: &Deployed) -> Result<()> {
     let file = cluster.kubectl(["-n", "shop", "exec", "orders", "-c", "app", "--", "cat", "/coffer/secrets/pg_service.conf"])?;
     let password = file.lines().find_map(|line| line.strip_prefix("password=")).context("the file names a password")?;
     deployed.canaries.add("the password of a database's user", password);
-    ensure!(!deployed.sql(USERS_OF_VAULT)?.is_empty(), "there is one");
+    ensure!(!databases.users()?.is_empty(), "there is one");
 
     deployed.delete("shop", "orders")?;
     let deleted = Instant::now();
-    wait::until(PATIENCE, "the pod's user to end", || Ok(deployed.sql(USERS_OF_VAULT)?.is_empty().then_some(())))?;
+    wait::until(PATIENCE, "the pod's user to end", || Ok(databases.users()?.is_empty().then_some(())))?;
     let took = deleted.elapsed();
     println!("the pod's user was gone {took:?} after it");
     ensure!(took < END_TIME_MAX, "the user outlived its pod by {took:?}");

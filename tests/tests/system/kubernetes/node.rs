@@ -2,6 +2,8 @@
 //!
 //! On a cluster of its own: only one vault can be called so.
 
+mod swap;
+
 use anyhow::{Context as _, Result, ensure};
 use coffer_tests::{programs::Programs, wait};
 use serde_json::{Value, json};
@@ -68,6 +70,7 @@ fn beside(installed: &Installed, name: &str, user: u32, script: &str) -> Result<
 fn the_node_agent_tells_what_is_so_and_sees_nothing_else() -> Result<()> {
     let installed = Installed::on(NUMBER, "privileged")?;
     let cluster = &installed.cluster;
+    swap::is_recorded(&installed)?;
     // Where somebody has a secret that is not the agent's.
     cluster.kubectl(["-n", "shop", "create", "secret", "generic", "theirs", &format!("--from-literal=text={SECRET_TEXT}")])?;
     let mut spec = super::injection::template(&["sleep", "1000000"]);
@@ -87,7 +90,8 @@ fn the_node_agent_tells_what_is_so_and_sees_nothing_else() -> Result<()> {
     it_tells_what_the_command_finds_as_root(&installed)?;
     what_is_opened_is_told(&installed, PODS, ("0750", "0755"), "HST-52", PODS)?;
     it_sees_nothing_else(&installed)?;
-    it_may_do_nothing_in_kubernetes(&installed)
+    it_may_do_nothing_in_kubernetes(&installed)?;
+    swap::a_node_that_begins_to_swap_takes_files_and_users_from_its_pods(&installed)
 }
 
 /// As root on the node; without, some of it is unknown, and nothing passes that does not.
