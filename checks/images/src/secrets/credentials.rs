@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 
 use super::real;
 
@@ -16,6 +19,10 @@ const HEADER_NAME_MAX: usize = 40;
 const HEADER_CREDENTIAL_MIN: usize = 16;
 /// Characters of a command that are looked at, at most.
 const COMMAND_MAX: usize = 4096;
+/// Characters of a login in Base64, at most.
+const LOGIN_MAX: usize = 4096;
+/// Blanks between the name of a field and its value, and what is around both, at most.
+const LOGIN_BLANKS_MAX: usize = 64;
 /// Characters of a password in an address, at least.
 const PASSWORD_MIN: usize = 6;
 
@@ -106,9 +113,55 @@ pub(crate) fn for_curl(text: &[u8], at: usize) -> Option<Range<usize>> {
     is_real.then_some(begin..begin + password.len())
 }
 
+/// The login in Base64 that is the value of the JSON field whose name ends at `at`: `"auth": "dXNlcjpwYXNzd29yZA=="`, as Docker keeps it.
+pub(crate) fn in_login(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let rest = text.get(at..)?;
+    let rest = rest.get(..rest.len().min(LOGIN_MAX + LOGIN_BLANKS_MAX))?;
+    let blanks = |from: usize| Some(from + rest.get(from..)?.iter().take_while(|byte| byte.is_ascii_whitespace()).count());
+    let colon = blanks(0).filter(|colon| rest.get(*colon) == Some(&b':'))?;
+    let quote = blanks(colon + 1).filter(|quote| rest.get(*quote) == Some(&b'"'))?;
+    let value = rest.get(quote + 1..)?;
+    let value = value.get(..value.iter().position(|byte| *byte == b'"')?).filter(|value| value.len() <= LOGIN_MAX)?;
+    let login = BASE64_STANDARD.decode(value).ok()?;
+    let user = login.iter().position(|byte| *byte == b':').filter(|user| *user > 0)?;
+    let is_real = login.iter().all(|byte| (b' '..=b'~').contains(byte))
+        && login.get(user + 1..).is_some_and(|password| password.len() >= PASSWORD_MIN && !real::is_placeholder(password));
+    let begin = at + quote + 1;
+    is_real.then_some(begin..begin + value.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_to_registries_are_found_where_they_decode_to_one() {
+        let found = |text: &str| {
+            in_login(text.as_bytes(), text.find("\"auth\"").unwrap() + 6).and_then(|range| text.get(range).map(str::to_owned))
+        };
+        let encoded = |login: &str| BASE64_STANDARD.encode(login);
+        let login = encoded("app:kX93jd82");
+        for text in [format!("{{\"auth\":\"{login}\"}}"), format!("\"auth\" :\n\t\"{login}\"")] {
+            assert_eq!(found(&text).as_deref(), Some(login.as_str()), "{text}");
+        }
+        for value in [
+            "",
+            "none",
+            &encoded("kX93jd82kX93"),
+            &encoded(":kX93jd82"),
+            &encoded("app:kX93"),
+            &encoded("app:changeme"),
+            &encoded("a\n:kX93jd82"),
+        ] {
+            assert_eq!(found(&format!("\"auth\":\"{value}\"")), None, "{value}");
+        }
+        assert_eq!(found(&format!("\"auth\": {login}")), None);
+        assert_eq!(found(&format!("\"auth\":\"{login}")), None);
+        // Base64 has four characters for three: the longest that is found, and the next.
+        let long =
+            |count: usize| found(&format!("\"auth\":\"{}\"", encoded(&format!("app:{}", "k9".repeat(count / 2))))).is_some();
+        assert!(long(LOGIN_MAX / 4 * 3 - 4) && !long(LOGIN_MAX / 4 * 3));
+    }
 
     fn password(text: &str) -> Option<&str> {
         in_url(text.as_bytes(), text.find("://").unwrap() + 3).and_then(|range| text.get(range))

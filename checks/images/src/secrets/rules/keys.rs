@@ -36,6 +36,13 @@ pub(super) const RULES: &[Rule] = &[
         shape: Shape::Curl,
     },
     Rule {
+        id: "registry-login",
+        what: "a login to a registry",
+        certainty: Certainty::Likely,
+        keywords: &["\"auth\""],
+        shape: Shape::Login,
+    },
+    Rule {
         id: "url-password",
         what: "an address with a password",
         certainty: Certainty::Likely,

@@ -93,6 +93,8 @@ pub(crate) enum Shape {
     Header,
     /// The password that the command `curl` is given.
     Curl,
+    /// A user and a password in Base64: the keyword is the field's name in JSON.
+    Login,
 }
 
 impl Shape {
@@ -103,7 +105,7 @@ impl Shape {
 
     /// Whether it is looked for in texts alone: in programs it would be found by chance.
     pub(crate) const fn is_for_text(&self) -> bool {
-        matches!(self, Self::Assigned { .. } | Self::Generic | Self::Url | Self::Header | Self::Curl)
+        matches!(self, Self::Assigned { .. } | Self::Generic | Self::Url | Self::Header | Self::Curl | Self::Login)
     }
 
     /// What is the secret, where the keyword is at `at` of `text`.
@@ -145,6 +147,7 @@ impl Shape {
             Self::Jwt => credentials::jwt(text, at.start),
             Self::Header => credentials::in_header(text, at),
             Self::Curl => credentials::for_curl(text, at.end),
+            Self::Login => credentials::in_login(text, at.end),
         }
     }
 }
