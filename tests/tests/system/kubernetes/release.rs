@@ -136,6 +136,17 @@ impl Installed {
         self.cluster.kubectl(["-n", "shop", "wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=120s"]).map(drop)
     }
 
+    /// Sees that a pod's file is there for so long, where the node has it: the API server would log each look through it.
+    fn keeps_its_file(&self, pod: &str, time: Duration) -> Result<()> {
+        let uid = self.cluster.kubectl(["-n", "shop", "get", "pod", pod, "-o", "jsonpath={.metadata.uid}"])?;
+        let file = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/coffer-secrets/password");
+        let (before, began) = (self.cluster.on_node(&["cat", &file])?, Instant::now());
+        wait::until(time + PATIENCE, "the time to be over", || {
+            ensure!(self.cluster.on_node(&["cat", &file])? == before, "the file is another after {:?}", began.elapsed());
+            Ok((began.elapsed() >= time).then_some(()))
+        })
+    }
+
     /// Changes the secret, and waits until a pod that was there all the while has it.
     fn change_arrives(&self, pod: &str, password: &str) -> Result<()> {
         self.ada.ok_with(["kv", "put", SECRET, "password=-"], password)?;
@@ -208,18 +219,11 @@ fn applications_keep_their_files_while_the_vault_is_gone(installed: &Installed, 
     let scale = |replicas: &str| {
         cluster.kubectl(["-n", "coffer", "scale", "statefulset", "coffer", &format!("--replicas={replicas}")]).map(drop)
     };
-    let before = installed.read("second")?;
     scale("0")?;
     cluster.kubectl(["-n", "coffer", "wait", "--for=delete", "pod/coffer-0", "--timeout=60s"])?;
-    let gone = Instant::now();
     cluster.kubectl(["-n", "coffer", "rollout", "restart", "deployment", "coffer-injector"])?;
     cluster.kubectl(["-n", "coffer", "rollout", "status", "deployment", "coffer-injector", "--timeout=120s"])?;
-    loop {
-        ensure!(installed.read("second")? == before, "the file is another after {:?}", gone.elapsed());
-        if !crate::long() || gone.elapsed() >= GONE_FOR {
-            break;
-        }
-    }
+    installed.keeps_its_file("second", if crate::long() { GONE_FOR } else { Duration::ZERO })?;
     scale("1")?;
     cluster.kubectl(["-n", "coffer", "rollout", "status", "statefulset", "coffer", "--timeout=120s"])?;
     installed.log_in()?;
@@ -236,10 +240,9 @@ fn applications_keep_their_files_while_the_vault_is_gone(installed: &Installed, 
     // Pods of the account of before have it until their tokens end, and with tokens of the new one from then on: nobody does anything.
     ensure!([&last, &installed.read("third")?].contains(&&installed.read("second")?), "the file is gone with the account");
     if crate::long() {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(TOKEN_SECONDS) {
-            ensure!(!installed.read("short")?.is_empty(), "the file is gone after {:?}", began.elapsed());
-        }
+        let now = installed.read("third")?;
+        wait::until(PATIENCE, "the change to arrive", || Ok((installed.read("short")? == now).then_some(())))?;
+        installed.keeps_its_file("short", Duration::from_secs(TOKEN_SECONDS))?;
         installed.change_arrives("short", &canaries.fresh("a secret's value")?)?;
     }
     cluster.kubectl(["-n", "shop", "delete", "pod", "second", "--grace-period=0", "--force"])?;
