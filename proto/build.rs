@@ -2,7 +2,8 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 20] = [
+const FILES: [&str; 22] = [
+    "coffer/v1/advisory.proto",
     "coffer/v1/audit.proto",
     "coffer/v1/auth.proto",
     "coffer/v1/cluster.proto",
@@ -18,6 +19,7 @@ const FILES: [&str; 20] = [
     "coffer/v1/pki.proto",
     "coffer/v1/policy.proto",
     "coffer/v1/posture.proto",
+    "coffer/v1/preview.proto",
     "coffer/v1/session.proto",
     "coffer/v1/snapshot.proto",
     "coffer/v1/system.proto",

@@ -8,6 +8,8 @@ use crate::{Finding, Report, Status};
 
 /// Exceptions in a file, at most.
 pub const EXCEPTIONS_MAX: usize = 10_000;
+/// The check that fails for what advisories say of packages: an exception of it can be about advisories that are not there yet.
+pub const PACKAGES_CHECK: &str = "IMG-25";
 /// Bytes of each of an exception's texts, at most.
 pub const EXCEPTION_TEXT_BYTES_MAX: usize = 1024;
 
@@ -55,6 +57,20 @@ impl Day {
         let months = (month + 9) % 12;
         let days = year * 365 + year / 4 - year / 100 + year / 400 + (months * 153 + 2) / 5 + day - 1;
         days.checked_sub(719_468)
+    }
+
+    /// The day that is so many days after 1970-01-01; none after the year 9999.
+    #[must_use]
+    pub fn of_number(number: u32) -> Option<Self> {
+        // Eras of 400 years that begin in March.
+        let shifted = number.checked_add(719_468)?;
+        let (era, day) = (shifted / 146_097, shifted % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+        let year = u16::try_from(year + era * 400 + u32::from(month <= 2)).ok().filter(|year| *year <= 9_999)?;
+        Some(Self { year, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? })
     }
 }
 
@@ -165,11 +181,14 @@ impl Exceptions {
 impl Exception {
     fn covers(&self, finding: &Finding) -> bool {
         (self.check == finding.check.id || finding.advisory.contains(&self.check))
-            && self.subject.as_ref().is_none_or(|subject| match subject.strip_suffix('*') {
-                Some(start) => finding.subject.starts_with(start),
-                None => *subject == finding.subject,
-            })
+            && self.subject.as_ref().is_none_or(|subject| is_about(subject, &finding.subject))
     }
+}
+
+/// Whether an exception of this subject is about what a finding is about: equal, or with one `*` at its end that stands for any rest.
+#[must_use]
+pub fn is_about(subject: &str, found: &str) -> bool {
+    subject.strip_suffix('*').map_or(subject == found, |start| found.starts_with(start))
 }
 
 #[cfg(test)]
@@ -266,7 +285,10 @@ mod tests {
             ("9999-12-31", Some(2_932_896)),
         ] {
             assert_eq!(day(text).number(), number, "{text}");
+            assert!(number.is_none_or(|number| Day::of_number(number) == Some(day(text))), "{text}");
         }
+        assert_eq!(Day::of_number(2_932_897), None);
+        assert_eq!(Day::of_number(u32::MAX), None);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod name;
 pub mod workload;
 
 pub use check::{Check, Severity, Tier};
-pub use exception::{Day, EXCEPTION_TEXT_BYTES_MAX, EXCEPTIONS_MAX, Exception, ExceptionError, Exceptions};
+pub use exception::{
+    Day, EXCEPTION_TEXT_BYTES_MAX, EXCEPTIONS_MAX, Exception, ExceptionError, Exceptions, PACKAGES_CHECK, is_about,
+};
 pub use finding::{Finding, Judgement, Report, Status};
 pub use name::is_secret_name;

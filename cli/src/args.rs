@@ -233,6 +233,8 @@ pub(crate) enum Command {
     Grants(commands::grant::Grants),
     Why(commands::why::Why),
     #[command(subcommand)]
+    Would(commands::would::Would),
+    #[command(subcommand)]
     Policy(commands::policy::Policy),
     #[command(subcommand)]
     User(commands::user::User),

@@ -32,6 +32,7 @@ pub(crate) mod transit;
 pub(crate) mod user;
 pub(crate) mod verdict;
 pub(crate) mod why;
+pub(crate) mod would;
 
 use std::io::{BufRead as _, IsTerminal as _};
 

@@ -10,16 +10,17 @@ use std::{
 
 use coffer_proto::v1;
 use coffer_proto::v1::{
-    audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
-    cluster_service_client::ClusterServiceClient, database_service_client::DatabaseServiceClient,
-    gate_service_client::GateServiceClient, grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
+    advisory_service_client::AdvisoryServiceClient, audit_service_client::AuditServiceClient,
+    auth_service_client::AuthServiceClient, cluster_service_client::ClusterServiceClient,
+    database_service_client::DatabaseServiceClient, gate_service_client::GateServiceClient,
+    grant_service_client::GrantServiceClient, key_service_client::KeyServiceClient,
     kubernetes_service_client::KubernetesServiceClient, kv_service_client::KvServiceClient,
     lease_service_client::LeaseServiceClient, mount_service_client::MountServiceClient,
     operator_service_client::OperatorServiceClient, pki_service_client::PkiServiceClient,
     policy_service_client::PolicyServiceClient, posture_service_client::PostureServiceClient,
-    session_service_client::SessionServiceClient, snapshot_service_client::SnapshotServiceClient,
-    system_service_client::SystemServiceClient, transit_service_client::TransitServiceClient,
-    watch_service_client::WatchServiceClient,
+    preview_service_client::PreviewServiceClient, session_service_client::SessionServiceClient,
+    snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
+    transit_service_client::TransitServiceClient, watch_service_client::WatchServiceClient,
 };
 use coffer_secret::SecretString;
 use http::Uri;
@@ -317,6 +318,8 @@ impl Client {
     }
 
     services! {
+        /// Advisories that come out after images were attested.
+        advisories: AdvisoryServiceClient;
         /// Audit log.
         audit: AuditServiceClient;
         /// Logging in and out. The methods of this client keep the session; this one does not.
@@ -347,6 +350,8 @@ impl Client {
         policies: PolicyServiceClient;
         /// Postures of nodes.
         postures: PostureServiceClient;
+        /// What changes would take from running pods.
+        previews: PreviewServiceClient;
         /// Sessions.
         sessions: SessionServiceClient;
         /// Snapshots.

@@ -52,6 +52,12 @@ impl Advisory {
         self.names().chain(one_part.map(String::as_str)).find(|name| name.starts_with("CVE-")).unwrap_or(&self.id)
     }
 
+    /// How bad it is; medium where nobody says so.
+    #[must_use]
+    pub fn rated(&self) -> Severity {
+        self.severity.unwrap_or(Severity::Medium)
+    }
+
     /// The id, and what others call the same.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.id.as_str()).chain(self.aliases.iter().map(String::as_str))
@@ -123,13 +129,19 @@ impl Advisories {
     #[must_use]
     pub fn matches(&self, package: &Package, distribution: Option<&Distribution>) -> Vec<Match<'_>> {
         let (name, version) = package.advised();
-        let scope = scope(package.ecosystem, distribution);
-        let about = scope.and_then(|scope| self.scopes.get(&scope)?.get(name));
+        scope(package.ecosystem, distribution).map_or_else(Vec::new, |scope| self.matches_in(&scope, name, version))
+    }
+
+    /// The same for a package by the name and version that advisories know it by, of a scope as [`scope`] gives it.
+    #[must_use]
+    pub fn matches_in(&self, scope: &str, name: &str, version: &str) -> Vec<Match<'_>> {
+        let Some((_, ecosystem)) = osv::scope(scope) else { return Vec::new() };
+        let about = self.scopes.get(scope).and_then(|packages| packages.get(name));
         let found = about.into_iter().flatten().filter_map(|about| {
             let advisory = self.advisories.get(about.advisory)?;
-            about.is_about(package.ecosystem, version).map(|is_sure| Match {
+            about.is_about(ecosystem, version).map(|is_sure| Match {
                 advisory,
-                fixed: about.fixed_after(package.ecosystem, version),
+                fixed: about.fixed_after(ecosystem, version),
                 is_sure,
             })
         });

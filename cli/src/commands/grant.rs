@@ -278,11 +278,6 @@ impl Grants {
     }
 }
 
-/// All grants.
-pub(super) async fn all(app: &App, vault: &Vault) -> Result<Vec<Granted>> {
-    list(app, vault, String::new(), String::new()).await
-}
-
 async fn list(app: &App, vault: &Vault, path: String, principal: String) -> Result<Vec<Granted>> {
     let attempt = vault.attempt("list grants");
     let mut service = vault.client.grants();

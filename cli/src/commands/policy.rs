@@ -43,7 +43,8 @@ impl Policy {
     }
 }
 
-fn text(app: &App, source: &str) -> Result<String> {
+/// The text of a policy, from a file or standard input.
+pub(super) fn text(app: &App, source: &str) -> Result<String> {
     Ok(app.input.text(&Source::of_file(source), TEXT_BYTES_MAX)?.into_exposed())
 }
 

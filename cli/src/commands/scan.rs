@@ -13,6 +13,7 @@ use crate::{
 mod attest;
 mod host;
 pub(crate) mod image;
+mod packages;
 pub(crate) mod report;
 mod sarif;
 mod workload;

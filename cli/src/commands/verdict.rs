@@ -1,12 +1,12 @@
 //! `coffer verdict`.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
-use coffer_client::proto::{GatedGrant, GatedPod, ListVerdictsRequest, RevokeVerdictRequest, Verdict as Given};
+use coffer_client::proto::{
+    ListVerdictsRequest, RevokeVerdictRequest, Scan, Verdict as Given, VerdictChange, preview_change_request::Change,
+};
 use serde::Serialize;
 
-use super::{confirm, grant, pods};
+use super::{confirm, would};
 use crate::{
     app::{App, Vault, all_pages, answer},
     dry_run::{DryRun, Planned},
@@ -57,6 +57,17 @@ struct VerdictJson<'a> {
     revoked_by: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     revoked_reason: &'a str,
+    /// Packages that the signer told, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packages: Option<PackagesJson<'a>>,
+    /// Exceptions that later advisories can be about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exceptions: Vec<ExceptionJson<'a>>,
+    /// Advisories that came out later and make the image fail.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    advisories: &'a [String],
+    #[serde(skip_serializing_if = "is_zero")]
+    further_advisories: u32,
     findings: Vec<FindingJson<'a>>,
     statement: &'a str,
     signature: &'a str,
@@ -72,6 +83,36 @@ struct FindingJson<'a> {
     evidence: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     exception: &'a str,
+}
+
+#[derive(Serialize)]
+struct PackagesJson<'a> {
+    count: u32,
+    sha256: &'a str,
+    incomplete: bool,
+}
+
+#[derive(Serialize)]
+struct ExceptionJson<'a> {
+    check: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subject: &'a str,
+    reason: &'a str,
+    until: &'a str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What a verdict comes to now: advisories may have come out since.
+fn word(verdict: &Given) -> &'static str {
+    match (verdict.passed, verdict.advisories.is_empty()) {
+        (true, true) => "passed",
+        (true, false) => "FAILED since",
+        (false, _) => "FAILED",
+    }
 }
 
 fn json(verdict: &Given) -> Option<VerdictJson<'_>> {
@@ -92,6 +133,23 @@ fn json(verdict: &Given) -> Option<VerdictJson<'_>> {
         expires: rfc3339(verdict.expires.as_ref()),
         revoked_by: &verdict.revoked_by,
         revoked_reason: &verdict.revoked_reason,
+        packages: scan.packages.as_ref().map(|packages| PackagesJson {
+            count: packages.count,
+            sha256: &packages.sha256,
+            incomplete: packages.incomplete,
+        }),
+        exceptions: scan
+            .exceptions
+            .iter()
+            .map(|exception| ExceptionJson {
+                check: &exception.check,
+                subject: &exception.subject,
+                reason: &exception.reason,
+                until: &exception.until,
+            })
+            .collect(),
+        advisories: &verdict.advisories,
+        further_advisories: verdict.further_advisories,
         findings: scan
             .findings
             .iter()
@@ -119,7 +177,7 @@ async fn list(app: &App, vault: &Vault, digest: &str) -> Result<Vec<Given>> {
 }
 
 /// The digest of an image's name, or the digest itself.
-fn digest(image: &str) -> String {
+pub(super) fn digest(image: &str) -> String {
     image.rsplit_once('@').map_or(image, |(_, digest)| digest).to_owned()
 }
 
@@ -150,7 +208,7 @@ fn render(verdicts: &[Given], view: &View) -> String {
         let Some(scan) = &verdict.scan else { continue };
         table.row([
             scan.manifest.clone(),
-            if verdict.passed { "passed" } else { "FAILED" }.to_owned(),
+            word(verdict).to_owned(),
             verdict.standing.clone(),
             verdict.signer.clone(),
             since(scan.scanned.as_ref(), view),
@@ -187,7 +245,7 @@ fn shown(verdict: &Given, view: &View) -> String {
     let mut lines = vec![
         ("Image", scan.reference.clone()),
         ("Manifest", scan.manifest.clone()),
-        ("Verdict", if verdict.passed { "passed" } else { "FAILED" }.to_owned()),
+        ("Verdict", word(verdict).to_owned()),
         ("Standing", verdict.standing.clone()),
         ("Signer", verdict.signer.clone()),
         ("Attested by", verdict.attested_by.clone()),
@@ -196,6 +254,16 @@ fn shown(verdict: &Given, view: &View) -> String {
     ];
     if !verdict.revoked_by.is_empty() {
         lines.push(("Taken back", format!("by {}: {}", verdict.revoked_by, verdict.revoked_reason)));
+    }
+    lines.push(("Packages", packages_text(scan)));
+    lines.extend(verdict.advisories.iter().map(|advisory| ("Fails for", printable(advisory))));
+    if verdict.further_advisories > 0 {
+        lines.push(("Fails for", format!("{} more", verdict.further_advisories)));
+    }
+    for exception in &scan.exceptions {
+        let about = if exception.subject.is_empty() { String::new() } else { format!(" in {}", exception.subject) };
+        let text = format!("{}{about} until {}: {}", exception.check, exception.until, exception.reason);
+        lines.push(("Excepted", printable(&text)));
     }
     let mut text = pairs(&lines);
     if !scan.findings.is_empty() {
@@ -211,6 +279,14 @@ fn shown(verdict: &Given, view: &View) -> String {
         text.push_str(&format!("and {} more\n", scan.further_findings));
     }
     text
+}
+
+fn packages_text(scan: &Scan) -> String {
+    match &scan.packages {
+        None => "not told: no later advisory is noticed".to_owned(),
+        Some(packages) if packages.incomplete => format!("{}, and more that are not told", packages.count),
+        Some(packages) => packages.count.to_string(),
+    }
 }
 
 /// Take verdicts on an image back, at once
@@ -287,91 +363,32 @@ impl Revoke {
         if self.undo {
             return planned.show(app);
         }
-        // A pod names the image, or an index that it is in.
-        let mut names: Vec<&str> = counting.iter().filter_map(|verdict| Some(verdict.scan.as_ref()?.index.as_str())).collect();
-        names.push(manifest);
-        let require: BTreeMap<_, _> = grant::all(app, vault).await?.into_iter().map(|grant| (grant.id, grant.require)).collect();
-        let mut losses = 0_usize;
-        for pod in pods::all(app, vault, "", "").await? {
-            for grant in losing(&pod, &names, &self.signer, &require) {
-                losses += 1;
-                planned.checked(format!("{}/{} would lose {} {}", pod.namespace, pod.name, grant.actions.join(","), grant.path));
-            }
-        }
-        if losses == 0 {
-            planned.checked("no pod would lose anything");
+        if !verdicts.is_empty() {
+            let change = VerdictChange { manifest: manifest.to_owned(), signer: self.signer.clone() };
+            let preview = would::ask(vault, "look at what pods would lose", Change::RevokeVerdict(change)).await?;
+            would::lines(&preview).into_iter().for_each(|line| planned.checked(line));
         }
         planned.show(app)
     }
 }
 
-/// The grants that hold for a pod and would not, if a signer's verdict on an image of these names did not count; all signers' for an
-/// empty name.
-fn losing<'a>(
-    pod: &'a GatedPod,
-    names: &[&str],
-    signer: &str,
-    require: &BTreeMap<String, Vec<String>>,
-) -> impl Iterator<Item = &'a GatedGrant> {
-    let mut of_image = pod.containers.iter().filter(|container| names.contains(&digest(&container.image).as_str())).peekable();
-    let has_it = of_image.peek().is_some();
-    let left: Vec<Vec<&str>> = of_image
-        .map(|container| {
-            let others = container.signers.iter().map(String::as_str);
-            others.filter(|other| !signer.is_empty() && *other != signer).collect()
-        })
-        .collect();
-    let fails = move |condition: &String| match condition.split_once('=') {
-        Some(("image" | "max-age", _)) => left.iter().any(Vec::is_empty),
-        Some(("signed-by", name)) => left.iter().any(|others| !others.contains(&name)),
-        _ => false,
-    };
-    let loses = move |grant: &&GatedGrant| {
-        let conditions: &[String] = require.get(&grant.id).map(Vec::as_slice).unwrap_or_default();
-        has_it && grant.unmet.is_empty() && conditions.iter().any(&fails)
-    };
-    pod.grants.iter().filter(loses).collect::<Vec<_>>().into_iter()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use coffer_client::proto::GatedContainer;
+    use coffer_client::proto::PackageSummary;
 
-    fn pod(signers: &[&str]) -> GatedPod {
-        let container = GatedContainer {
-            image: "registry.example.com/app@sha256:aa".into(),
-            signers: signers.iter().map(|&name| name.to_owned()).collect(),
-            ..GatedContainer::default()
-        };
-        let grant = |id: &str, unmet: &[&str]| GatedGrant {
-            id: id.into(),
-            unmet: unmet.iter().map(|&text| text.to_owned()).collect(),
-            ..GatedGrant::default()
-        };
-        let grants = vec![grant("image", &[]), grant("signed", &[]), grant("node", &[]), grant("withheld", &["x"])];
-        GatedPod { containers: vec![container], grants, ..GatedPod::default() }
-    }
+    use super::*;
 
     #[test]
-    fn a_pod_loses_what_no_other_verdict_holds() {
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let require = BTreeMap::from([
-            ("image".to_owned(), words(&["image=pass", "max-age=7d"])),
-            ("signed".to_owned(), words(&["signed-by=release"])),
-            ("node".to_owned(), words(&["swap=off"])),
-            ("withheld".to_owned(), words(&["image=pass"])),
-        ]);
-        for (signers, names, signer, expected) in [
-            (&["release"][..], &["sha256:aa"][..], "release", &["image", "signed"][..]),
-            (&["release", "build"], &["sha256:aa"], "release", &["signed"]),
-            (&["release", "build"], &["sha256:aa"], "build", &[]),
-            (&["release", "build"], &["sha256:bb", "sha256:aa"], "", &["image", "signed"]),
-            (&["release"], &["sha256:bb"], "", &[]),
-        ] {
-            let pod = pod(signers);
-            let found: Vec<_> = losing(&pod, names, signer, &require).map(|grant| grant.id.as_str()).collect();
-            assert_eq!(found, expected, "{signers:?} {names:?} {signer}");
-        }
+    fn a_verdict_that_fails_for_a_later_advisory_is_shown_so() {
+        let view = View { now: jiff::Timestamp::UNIX_EPOCH, width: None };
+        let packages = PackageSummary { count: 7, incomplete: true, ..PackageSummary::default() };
+        let mut verdict = Given { passed: true, scan: Some(Scan::default()), ..Given::default() };
+        assert!(render(std::slice::from_ref(&verdict), &view).contains("passed"));
+        assert!(shown(&verdict, &view).contains("not told: no later advisory is noticed"));
+        verdict.advisories = vec!["advisory CVE-1 (high) in openssl 3.0.1".to_owned()];
+        verdict.scan = Some(Scan { packages: Some(packages), ..Scan::default() });
+        assert!(render(std::slice::from_ref(&verdict), &view).contains("FAILED since"));
+        let text = shown(&verdict, &view);
+        assert!(text.contains("advisory CVE-1 (high)") && text.contains("7, and more that are not told"), "{text}");
     }
 }

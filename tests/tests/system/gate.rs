@@ -1,6 +1,7 @@
 //! Grants with conditions: on images that a signer has passed, and on what the pod is asked to be. They give nothing before the conditions
 //! hold, and what they gave ends when those hold no longer.
 
+mod advisories;
 mod conditions;
 
 use anyhow::{Context as _, Result, ensure};
@@ -138,7 +139,7 @@ impl Gate {
     }
 
     async fn attest(&self, scan: Scan) -> Result<Verdict> {
-        let request = AttestImageRequest { signer: SIGNER.into(), scan: Some(scan), ttl_seconds: 0 };
+        let request = AttestImageRequest { signer: SIGNER.into(), scan: Some(scan), ..Default::default() };
         self.ci.gate().attest_image(request).await?.into_inner().verdict.context("a verdict is shown")
     }
 
@@ -261,7 +262,7 @@ async fn a_verdict_that_is_taken_back_withdraws_what_was_given_on_its_account() 
         sleep(Duration::from_millis(20)).await;
     }
     // No scan brings it back: who took it back does.
-    let again = AttestImageRequest { signer: SIGNER.into(), scan: Some(clean_scan(10)), ttl_seconds: 0 };
+    let again = AttestImageRequest { signer: SIGNER.into(), scan: Some(clean_scan(10)), ..Default::default() };
     ensure!(reason(gate.ci.gate().attest_image(again).await) == "CONFLICT");
     gate.revoke(10, true).await?;
     gate.reads(&client, "OK").await?;
@@ -304,7 +305,12 @@ async fn conditions_that_can_never_hold_and_verdicts_that_say_nothing_are_refuse
         ensure!(found == expected, "{principal} {require}: {found}");
     }
     let attest = async |scan: Scan, ttl_seconds: u64| {
-        reason(gate.ci.gate().attest_image(AttestImageRequest { signer: SIGNER.into(), scan: Some(scan), ttl_seconds }).await)
+        reason(
+            gate.ci
+                .gate()
+                .attest_image(AttestImageRequest { signer: SIGNER.into(), scan: Some(scan), ttl_seconds, packages: None })
+                .await,
+        )
     };
     let bad = |change: &dyn Fn(&mut Scan)| {
         let mut scan = planted_scan(50);
@@ -342,7 +348,7 @@ async fn conditions_that_can_never_hold_and_verdicts_that_say_nothing_are_refuse
     ensure!(attest(Scan { scanned: Some(earlier), ..clean_scan(51) }, 0).await == "CONFLICT");
     // Who may not use the signer's key attests nothing, whoever they are, and is told nothing of the signer.
     for name in [ADMIN, OFFICER, AUDITOR] {
-        let request = AttestImageRequest { signer: SIGNER.into(), scan: Some(clean_scan(52)), ttl_seconds: 0 };
+        let request = AttestImageRequest { signer: SIGNER.into(), scan: Some(clean_scan(52)), ..Default::default() };
         ensure!(reason(gate.vault().operator(name).await?.gate().attest_image(request).await) == "NOT_FOUND_OR_DENIED", "{name}");
     }
     Ok(())

@@ -96,6 +96,14 @@ fn of_the_vault() -> Vec<Row> {
         "ClusterService"/"DeleteCluster", Only(&[ADMIN]), clusters.delete_cluster(DeleteClusterRequest { name: "absent".into(), ..Default::default() });
         "ClusterService"/"ConfirmPodLoss", Only(&[ADMIN]), clusters.confirm_pod_loss(ConfirmPodLossRequest { name: "absent".into() });
 
+        "AdvisoryService"/"ListImagePackages", Only(&[ADMIN, OFFICER, AUDITOR]), advisories.list_image_packages(ListImagePackagesRequest::default());
+        "AdvisoryService"/"ImportAdvisories", Only(&[OFFICER]), advisories.import_advisories(ImportAdvisoriesRequest {
+            scopes: vec![AdvisoryScope { scope: "Go".into(), ..Default::default() }], ..Default::default() });
+        "AdvisoryService"/"ListAdvisoryImports", Only(&[ADMIN, OFFICER, AUDITOR]), advisories.list_advisory_imports(ListAdvisoryImportsRequest {});
+        "PreviewService"/"PreviewChange", Only(&[ADMIN, OFFICER, AUDITOR]), previews.preview_change(PreviewChangeRequest {
+            change: Some(preview_change_request::Change::RevokeVerdict(VerdictChange {
+                manifest: format!("sha256:{}", "0".repeat(64)), ..Default::default() })) });
+
         "GateService"/"PutSigner", Only(&[OFFICER]), gate.put_signer(PutSignerRequest { name: "release".into(), key_path: "transit/sign/absent".into() });
         "GateService"/"ListSigners", Only(&[ADMIN, OFFICER, AUDITOR]), gate.list_signers(ListSignersRequest {});
         "GateService"/"DeleteSigner", Only(&[OFFICER]), gate.delete_signer(DeleteSignerRequest { name: "absent".into() });

@@ -163,6 +163,12 @@ rpcs! {
     REVOKE_VERDICT = "GateService" "RevokeVerdict" Permission(Action::GateManage), audited: true, tenant: true;
     LIST_GATED_PODS = "GateService" "ListGatedPods" Permission(Action::GateRead), audited: true, tenant: true;
 
+    LIST_IMAGE_PACKAGES = "AdvisoryService" "ListImagePackages" Permission(Action::GateRead), audited: true, tenant: true;
+    IMPORT_ADVISORIES = "AdvisoryService" "ImportAdvisories" Permission(Action::GateManage), audited: true, tenant: true;
+    LIST_ADVISORY_IMPORTS = "AdvisoryService" "ListAdvisoryImports" Permission(Action::GateRead), audited: true, tenant: true;
+
+    PREVIEW_CHANGE = "PreviewService" "PreviewChange" Permission(Action::GateRead), audited: true, tenant: true;
+
     PUT_POLICY = "PolicyService" "PutPolicy" Permission(Action::PolicyManage), audited: true, tenant: true;
     GET_POLICY = "PolicyService" "GetPolicy" Permission(Action::PolicyRead), audited: true, tenant: true;
     LIST_POLICIES = "PolicyService" "ListPolicies" Permission(Action::PolicyRead), audited: true, tenant: true;

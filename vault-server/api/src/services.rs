@@ -1,5 +1,6 @@
 //! The services of `coffer.v1`, a file each: what is particular to each RPC, and nothing else.
 
+mod advisory;
 mod audit;
 mod auth;
 mod cluster;
@@ -18,6 +19,7 @@ mod pki;
 mod place;
 mod policy;
 mod posture;
+mod preview;
 mod session;
 mod snapshot;
 mod system;
@@ -32,16 +34,17 @@ use std::sync::{
 use arc_swap::ArcSwapOption;
 use coffer_core::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX};
 use coffer_proto::v1::{
-    audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
-    cluster_service_server::ClusterServiceServer, database_service_server::DatabaseServiceServer,
-    gate_service_server::GateServiceServer, grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
+    advisory_service_server::AdvisoryServiceServer, audit_service_server::AuditServiceServer,
+    auth_service_server::AuthServiceServer, cluster_service_server::ClusterServiceServer,
+    database_service_server::DatabaseServiceServer, gate_service_server::GateServiceServer,
+    grant_service_server::GrantServiceServer, key_service_server::KeyServiceServer,
     kubernetes_service_server::KubernetesServiceServer, kv_service_server::KvServiceServer,
     lease_service_server::LeaseServiceServer, mount_service_server::MountServiceServer,
     operator_service_server::OperatorServiceServer, pki_service_server::PkiServiceServer,
     policy_service_server::PolicyServiceServer, posture_service_server::PostureServiceServer,
-    session_service_server::SessionServiceServer, snapshot_service_server::SnapshotServiceServer,
-    system_service_server::SystemServiceServer, transit_service_server::TransitServiceServer,
-    watch_service_server::WatchServiceServer,
+    preview_service_server::PreviewServiceServer, session_service_server::SessionServiceServer,
+    snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
+    transit_service_server::TransitServiceServer, watch_service_server::WatchServiceServer,
 };
 use coffer_secret::SecretString;
 use coffer_vault::Vault;
@@ -151,6 +154,8 @@ impl Api {
             .add_service(limited!(ClusterServiceServer))
             .add_service(limited!(GrantServiceServer))
             .add_service(limited!(GateServiceServer))
+            .add_service(limited!(AdvisoryServiceServer))
+            .add_service(limited!(PreviewServiceServer))
             .add_service(limited!(PolicyServiceServer))
             .add_service(limited!(PostureServiceServer))
             .add_service(limited!(KvServiceServer))

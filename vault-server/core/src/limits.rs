@@ -279,6 +279,24 @@ pub const REFERENCE_BYTES_MAX: usize = 512;
 pub const SCAN_WORD_BYTES_MAX: usize = 64;
 /// Bytes of what a finding is seen from, of an exception, and of the reason for taking a verdict back.
 pub const FINDING_BYTES_MAX: usize = 512;
+/// Packages that an attestation tells of an image.
+pub const SCAN_PACKAGES_MAX: usize = 8_192;
+/// Bytes of a package's name, and of its version, in an attestation.
+pub const SCAN_PACKAGE_BYTES_MAX: usize = 256;
+/// Bytes of the canonical text of all packages of an attestation: with the verdict they are one transaction.
+pub const SCAN_PACKAGES_BYTES_MAX: usize = 768 << 10;
+/// Exceptions of a scan that an attestation tells.
+pub const SCAN_EXCEPTIONS_MAX: usize = 64;
+/// Ecosystems that advisories are imported of.
+pub const ADVISORY_SCOPES_MAX: usize = 64;
+/// Advisories about packages of images, in all imports together: one for each version of a package.
+pub const ADVISORY_MATCHES_MAX: usize = 8_192;
+/// Advisories about images, in all imports together: one for each image.
+pub const ADVISED_PAIRS_MAX: usize = 65_536;
+/// Names that an advisory has beside the one that most people know.
+pub const ADVISORY_ALIASES_MAX: usize = 16;
+/// Bytes of all that is kept of imports: it is one record.
+pub const ADVISORY_IMPORTS_BYTES_MAX: usize = 1 << 20;
 /// How far the clock of a machine that scans may be ahead of the vault's.
 pub const SCAN_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// How long a verdict counts, unless said otherwise.

@@ -4,9 +4,12 @@
 //! is what their API server says. All of it reaches policy as the context of a request, and changes of it as
 //! [`Unsealed::gate_changes`]: watches ask policy again, and credentials end that would not be given now.
 
+mod advisories;
 mod facts;
 mod images;
+mod packages;
 mod pods;
+mod preview;
 mod record;
 mod statement;
 mod verdicts;
@@ -20,10 +23,13 @@ use tokio::sync::watch;
 
 use self::images::Images;
 pub use self::{
+    advisories::{AdvisoriesRecord, AdvisoryMatch, Imported, NewImport, ScopeImport},
     facts::Withheld,
     images::Standing,
+    packages::{ImagePackage, PackageList},
     pods::{GatedGrant, GatedPod, JudgedImage},
-    record::{ImageFinding, Revocation, Scan, SignerRecord, VerdictRecord},
+    preview::{Held, Loss, Preview, PreviewedPod, Proposal},
+    record::{ImageFinding, PackageSummary, Revocation, Scan, ScanException, SignerRecord, VerdictRecord},
     verdicts::{NewVerdict, Unsigned},
 };
 use crate::{Failure, Unsealed, table::Table, unsealed::directory};
@@ -32,6 +38,10 @@ use crate::{Failure, Unsealed, table::Table, unsealed::directory};
 pub(crate) struct Gate {
     pub(crate) signers: Arc<Table<SignerRecord>>,
     pub(crate) verdicts: Arc<Table<VerdictRecord>>,
+    /// Advisories that came out after images were attested: one record.
+    advisories: Arc<Table<AdvisoriesRecord>>,
+    /// Where the packages of verdicts' images are.
+    packages: RecordKey,
     /// What verdicts come to for images that were asked for lately.
     images: Arc<Images>,
     pub(crate) changes: Arc<Changes>,
@@ -45,6 +55,8 @@ impl Gate {
         Ok(Self {
             signers: Arc::new(Table::load(barrier, directory(tenant, "signer")?).await?),
             verdicts: Arc::new(Table::load(barrier, directory(tenant, "verdict")?).await?),
+            advisories: Arc::new(Table::load(barrier, directory(tenant, "advisories")?).await?),
+            packages: directory(tenant, "verdict-packages")?,
             images: Arc::default(),
             changes: Arc::default(),
             began,
@@ -55,12 +67,14 @@ impl Gate {
     pub(crate) fn rewritten(&self, key: &RecordKey, version: u64) {
         self.signers.rewritten(key, version);
         self.verdicts.rewritten(key, version);
+        self.advisories.rewritten(key, version);
     }
 
     /// Reads all tables again.
     pub(crate) async fn reload(&self, barrier: &Barrier) -> Result<(), Failure> {
         self.signers.reload(barrier).await?;
         self.verdicts.reload(barrier).await?;
+        self.advisories.reload(barrier).await?;
         self.images.forget();
         self.changes.tell();
         Ok(())

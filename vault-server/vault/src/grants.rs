@@ -128,29 +128,45 @@ impl Unsealed {
         text: String,
         etag: &str,
     ) -> Result<Planned<Row<PolicyRecord>>, Failure> {
-        if text.len() > POLICY_BYTES_MAX {
-            return Err(Failure::told(Reason::LimitExceeded, format!("a policy has at most {POLICY_BYTES_MAX} bytes")));
-        }
-        if let Some(finding) = Policies::lint(&text).into_iter().find(|finding| finding.error) {
-            let message = format!("line {}: {}", finding.line, finding.message);
-            return Err(Failure::told(Reason::PolicyInvalid, message));
-        }
+        self.with_policy(name, &text)?;
         let row = self.policies.find(name.as_str());
         match (&row, etag) {
             (_, "") | (None, "new") => {}
             (Some(row), etag) => check_etag(row, etag)?,
             (None, _) => return Err(Failure::conflict()),
         }
-        let others = self.policy_texts().filter(|(other, _)| other != name);
-        let with_this = others.chain([(name.clone(), text.clone())]);
-        if let Err(error) = self.in_force().with_texts(0, with_this) {
-            return Err(Failure::told(Reason::PolicyInvalid, error.to_string()));
-        }
         let record = PolicyRecord { text, updated: self.now(), updated_by: caller.principal.to_string() };
         let answer = Row { value: Arc::new(record.clone()), version: row.map_or(0, |row| row.version) + 1 };
         let mut batch = Batch::default();
         let put = self.policies.put(&mut batch, name.as_str(), record)?;
         Ok(Planned { batch, answer, then: vec![put], policy: PolicyChange::Other })
+    }
+
+    /// The policies in force with this one, new or changed.
+    ///
+    /// # Errors
+    /// Fails where the text does not pass the check.
+    pub(crate) fn with_policy(&self, name: &Name, text: &str) -> Result<Policies, Failure> {
+        if text.len() > POLICY_BYTES_MAX {
+            return Err(Failure::told(Reason::LimitExceeded, format!("a policy has at most {POLICY_BYTES_MAX} bytes")));
+        }
+        if let Some(finding) = Policies::lint(text).into_iter().find(|finding| finding.error) {
+            let message = format!("line {}: {}", finding.line, finding.message);
+            return Err(Failure::told(Reason::PolicyInvalid, message));
+        }
+        let others = self.policy_texts().filter(|(other, _)| other != name);
+        let with_this = self.in_force().with_texts(0, others.chain([(name.clone(), text.to_owned())]));
+        with_this.map_err(|error| Failure::told(Reason::PolicyInvalid, error.to_string()))
+    }
+
+    /// The policies in force without this one.
+    ///
+    /// # Errors
+    /// Fails where there is none of this name.
+    pub(crate) fn without_policy(&self, name: &Name) -> Result<Policies, Failure> {
+        self.policy(name)?;
+        let others = self.policy_texts().filter(|(other, _)| other != name);
+        self.in_force().with_texts(0, others).map_err(|_| Failure::internal("the policies in force do not compile"))
     }
 
     /// One policy.

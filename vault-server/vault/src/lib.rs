@@ -54,8 +54,9 @@ pub use failure::Failure;
 pub use figures::{ClusterFigures, UnsealedFigures, VaultFigures};
 pub use first::Beginning;
 pub use gate::{
-    GatedGrant, GatedPod, ImageFinding, JudgedImage, NewVerdict, Revocation, Scan, SignerRecord, Standing, Unsigned,
-    VerdictRecord, Withheld,
+    AdvisoriesRecord, AdvisoryMatch, GatedGrant, GatedPod, Held, ImageFinding, ImagePackage, Imported, JudgedImage, Loss,
+    NewImport, NewVerdict, PackageList, PackageSummary, Preview, PreviewedPod, Proposal, Revocation, Scan, ScanException,
+    ScopeImport, SignerRecord, Standing, Unsigned, VerdictRecord, Withheld,
 };
 pub use grants::NewGrant;
 pub use idempotency::Idempotency;

@@ -189,7 +189,8 @@ impl Unsealed {
         for path in paths {
             keys.push(self.secret_key(path).await?);
         }
-        self.watchers.add(who.claims.id, who.caller.principal.to_string(), keys)
+        let pod = who.pod.as_ref().map(|pod| (pod.uid.clone(), paths.into()));
+        self.watchers.add(who.claims.id, who.caller.principal.to_string(), keys, pod)
     }
 
     /// Seals what a watch has been told, for `context` alone.

@@ -14,6 +14,7 @@ use coffer_barrier::PhysicalKey;
 use coffer_core::{
     id::SessionId,
     limits::{WATCHERS_MAX, WATCHERS_PER_PRINCIPAL_MAX, WATCHERS_PER_SESSION_MAX},
+    path::Path,
     reason::Reason,
 };
 use tokio::sync::Notify;
@@ -25,6 +26,8 @@ pub(crate) struct Watchers<K = PhysicalKey>(Mutex<Index<K>>);
 
 struct Index<K> {
     by_key: HashMap<K, Vec<Place>>,
+    /// What pods watch, by their UIDs: each watcher's list.
+    of_pod: HashMap<String, Vec<Arc<[Path]>>>,
     of_session: HashMap<SessionId, usize>,
     of_principal: HashMap<String, usize>,
     count: usize,
@@ -60,6 +63,8 @@ pub struct Watcher<K: Eq + Hash = PhysicalKey> {
     keys: Vec<K>,
     session: SessionId,
     principal: String,
+    /// Whose it is, where that is a pod, and what it watches.
+    pod: Option<(String, Arc<[Path]>)>,
     due: Arc<Due>,
 }
 
@@ -87,7 +92,13 @@ impl<K: Eq + Hash> Drop for Watcher<K> {
 
 impl<K> Default for Watchers<K> {
     fn default() -> Self {
-        let empty = Index { by_key: HashMap::new(), of_session: HashMap::new(), of_principal: HashMap::new(), count: 0 };
+        let empty = Index {
+            by_key: HashMap::new(),
+            of_pod: HashMap::new(),
+            of_session: HashMap::new(),
+            of_principal: HashMap::new(),
+            count: 0,
+        };
         Self(Mutex::new(empty))
     }
 }
@@ -104,8 +115,14 @@ impl<K> Watchers<K> {
 }
 
 impl<K: Eq + Hash + Clone> Watchers<K> {
-    /// Takes a watcher in; `keys` are those of its paths, in their order.
-    pub(crate) fn add(self: &Arc<Self>, session: SessionId, principal: String, keys: Vec<K>) -> Result<Watcher<K>, Failure> {
+    /// Takes a watcher in; `keys` are those of its paths, in their order; `pod` is whose it is, with the paths.
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        session: SessionId,
+        principal: String,
+        keys: Vec<K>,
+        pod: Option<(String, Arc<[Path]>)>,
+    ) -> Result<Watcher<K>, Failure> {
         let mut index = self.index();
         let of_session = index.of_session.get(&session).copied().unwrap_or(0);
         let of_principal = index.of_principal.get(&principal).copied().unwrap_or(0);
@@ -128,7 +145,16 @@ impl<K: Eq + Hash + Clone> Watchers<K> {
         for (at, key) in keys.iter().enumerate() {
             index.by_key.entry(key.clone()).or_default().push(Place { at, due: Arc::clone(&due) });
         }
-        Ok(Watcher { all: Arc::downgrade(self), keys, session, principal, due })
+        if let Some((pod, paths)) = &pod {
+            index.of_pod.entry(pod.clone()).or_default().push(Arc::clone(paths));
+        }
+        Ok(Watcher { all: Arc::downgrade(self), keys, session, principal, pod, due })
+    }
+
+    /// The paths that a pod watches.
+    pub(crate) fn watched_by(&self, pod: &str) -> Vec<Path> {
+        let index = self.index();
+        index.of_pod.get(pod).into_iter().flatten().flat_map(|paths| paths.iter().cloned()).collect()
     }
 
     /// Wakes those who watch this key.
@@ -154,6 +180,14 @@ impl<K: Eq + Hash> Index<K> {
                 if places.is_empty() {
                     self.by_key.remove(key);
                 }
+            }
+        }
+        if let Some((pod, paths)) = &watcher.pod
+            && let Some(lists) = self.of_pod.get_mut(pod)
+        {
+            lists.retain(|list| !Arc::ptr_eq(list, paths));
+            if lists.is_empty() {
+                self.of_pod.remove(pod);
             }
         }
         self.count = self.count.saturating_sub(1);

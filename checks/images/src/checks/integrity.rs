@@ -60,7 +60,8 @@ fn layers(facts: &Facts, is: impl Fn(&Outcome) -> bool, none: &str) -> Vec<(Stri
 
 impl Facts {
     /// How many layers were not read to their end.
-    pub(super) fn unread_layers(&self) -> usize {
+    #[must_use]
+    pub fn unread_layers(&self) -> usize {
         self.layers.iter().filter(|layer| layer.outcome != Outcome::Read).count()
     }
 }

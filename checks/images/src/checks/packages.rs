@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coffer_checks::{Check, Day, Finding, Judgement, Severity, Tier};
+use coffer_checks::{Check, Day, Finding, Judgement, PACKAGES_CHECK, Severity, Tier};
 use coffer_packages::{Advisories, Ecosystem, Match, Package, SUPPORT_TABLE_DAY, scope};
 
 use super::Against;
@@ -20,7 +20,7 @@ const NAMES_MAX: usize = 5;
 /// One check with the severity of whatever advisory it fails for.
 const fn vulnerable(severity: Severity) -> Check {
     Check {
-        id: "IMG-25",
+        id: PACKAGES_CHECK,
         title: "no package with a known vulnerability",
         severity,
         tier: Tier::OptIn,
@@ -178,7 +178,7 @@ fn finding(subject: String, name: &str, packages: &[&Package], found: &Match<'_>
             "{known}{own} may be about it, but its version has no place in their order{within}{about}"
         )),
     };
-    let severity = advisory.severity.unwrap_or(UNRATED.severity);
+    let severity = advisory.rated();
     let check = VULNERABLE.iter().find(|check| check.severity == severity).unwrap_or(UNRATED);
     let others = advisory.names().filter(|name| *name != known).map(str::to_owned);
     let advisory = std::iter::once(known.to_owned()).chain(others).collect();

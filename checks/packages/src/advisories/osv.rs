@@ -128,7 +128,7 @@ fn events(happened: Vec<Happened>) -> Vec<Event> {
 }
 
 /// The ecosystems that are matched here: of distributions those of a release.
-fn scope(ecosystem: &str) -> Option<(String, Ecosystem)> {
+pub(super) fn scope(ecosystem: &str) -> Option<(String, Ecosystem)> {
     let (name, release) = ecosystem.split_once(':').unwrap_or((ecosystem, ""));
     let kind = match (name, release) {
         ("Go", _) => return Some(("Go".to_owned(), Ecosystem::Go)),

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use coffer_checks::{Day, Finding, Report, Status};
-use coffer_client::proto::{AttestImageRequest, ImageFinding, Scan, Verdict};
+use coffer_checks::{Day, Exception, Finding, Report, Status};
+use coffer_client::proto::{AttestImageRequest, ImageFinding, Scan, ScanException, Verdict};
 use coffer_images::Facts;
 
+use super::packages;
 use crate::{
     app::{App, answer, part},
     exit::Exit,
@@ -15,6 +16,10 @@ use crate::{
 
 /// Findings that a verdict tells, at most: the vault takes no more.
 const FINDINGS_MAX: usize = 64;
+/// Exceptions that a verdict tells, at most.
+const EXCEPTIONS_MAX: usize = 64;
+/// Bytes of an exception's check or advisory in a verdict, at most.
+const EXCEPTION_CHECK_BYTES_MAX: usize = 64;
 /// Bytes of what a finding is seen from, of an exception and of a reference, at most.
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -26,6 +31,8 @@ pub(super) struct Asked<'a> {
     pub(super) fail_on: &'static str,
     /// The day of the advisories that packages were compared with.
     pub(super) advisories: Option<Day>,
+    /// Exceptions that later advisories can be about.
+    pub(super) exceptions: Vec<Exception>,
 }
 
 /// Has the vault sign what was found, and says what it came to.
@@ -34,7 +41,15 @@ pub(super) async fn attest(app: &App, asked: &Asked<'_>, facts: &Facts, report: 
     let scan = scan(app, asked, facts, report)?;
     let attempt = vault.attempt(format!("attest {} as {}", report.target, asked.signer)).of("coffer signer list,");
     let ttl_seconds = asked.ttl.map_or(0, |ttl| ttl.as_secs());
-    let request = AttestImageRequest { signer: asked.signer.to_owned(), scan: Some(scan), ttl_seconds };
+    let packages = packages::list(facts);
+    let told = packages.packages.len();
+    if packages.incomplete {
+        app.out.note(&format!(
+            "{told} packages are told, and there are more that cannot be read or have no place in the list: a later advisory about those is \
+             not noticed"
+        ));
+    }
+    let request = AttestImageRequest { signer: asked.signer.to_owned(), scan: Some(scan), ttl_seconds, packages: Some(packages) };
     let answer = answer(&attempt, vault.client.gate().attest_image(request).await)?.into_inner();
     let verdict = part(&attempt, answer.verdict)?;
     let manifest = verdict.scan.as_ref().map(|scan| scan.manifest.as_str()).unwrap_or_default();
@@ -72,7 +87,30 @@ fn scan(app: &App, asked: &Asked<'_>, facts: &Facts, report: &Report) -> Result<
         fail_on: asked.fail_on.to_owned(),
         further_findings: u32::try_from(bad.len() - told.len()).unwrap_or(u32::MAX),
         findings: told,
+        packages: None,
+        exceptions: exceptions(asked)?,
     })
+}
+
+/// Exceptions as a verdict tells them.
+fn exceptions(asked: &Asked<'_>) -> Result<Vec<ScanException>> {
+    if asked.exceptions.len() > EXCEPTIONS_MAX {
+        let count = asked.exceptions.len();
+        return Err(Failure::usage(format!("{count} exceptions are about packages, and a verdict tells {EXCEPTIONS_MAX}"))
+            .next("mend some of what they are for, or write one for several: a subject may end with *"));
+    }
+    let told = |exception: &Exception| {
+        let subject = exception.subject.clone().unwrap_or_default();
+        if exception.check.len() > EXCEPTION_CHECK_BYTES_MAX || subject.len() > TEXT_BYTES_MAX {
+            let (check, bytes) = (cut(&exception.check), TEXT_BYTES_MAX);
+            let what = format!("the exception for {check} is too long for a verdict");
+            let why = format!("check has at most {EXCEPTION_CHECK_BYTES_MAX} bytes there, and subject {bytes}");
+            return Err(Failure::usage(what).why(why));
+        }
+        let reason = cut(&format!("{} ({})", exception.reason, exception.owner));
+        Ok(ScanException { check: exception.check.clone(), subject, reason, until: exception.until.to_string() })
+    };
+    asked.exceptions.iter().map(told).collect()
 }
 
 /// Those first that make the image fail: none of them is left out for others.
@@ -114,6 +152,28 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked(exceptions: Vec<Exception>) -> Asked<'static> {
+        Asked { signer: "release", ttl: None, fail_on: "high", advisories: None, exceptions }
+    }
+
+    #[test]
+    fn exceptions_are_told_up_to_their_limits() {
+        let one = |check: usize, subject: usize| Exception {
+            check: "C".repeat(check),
+            subject: Some("s".repeat(subject)),
+            reason: "r".repeat(TEXT_BYTES_MAX + 1),
+            owner: "o".into(),
+            until: "2027-01-31".parse().unwrap(),
+        };
+        let told = |exceptions| super::exceptions(&asked(exceptions)).ok();
+        assert_eq!(told(vec![one(1, 1); EXCEPTIONS_MAX]).map(|told| told.len()), Some(EXCEPTIONS_MAX));
+        assert!(told(vec![one(1, 1); EXCEPTIONS_MAX + 1]).is_none());
+        assert!(told(vec![one(EXCEPTION_CHECK_BYTES_MAX, TEXT_BYTES_MAX)]).is_some());
+        assert!(told(vec![one(EXCEPTION_CHECK_BYTES_MAX + 1, 1)]).is_none());
+        assert!(told(vec![one(1, TEXT_BYTES_MAX + 1)]).is_none());
+        assert_eq!(told(vec![one(1, 1)]).unwrap()[0].reason.len(), TEXT_BYTES_MAX);
+    }
 
     #[test]
     fn texts_are_cut_between_characters_and_stay_in_one_line() {

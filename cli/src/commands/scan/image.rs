@@ -108,7 +108,8 @@ impl Image {
         };
         if let Some(signer) = &self.attest {
             let day = advisories.as_ref().map(|advisories| advisories.newest.unwrap_or(advisories.made));
-            let asked = Asked { signer, ttl: self.ttl, fail_on: self.options.fail_on(), advisories: day };
+            let exceptions = self.options.lasting(app)?;
+            let asked = Asked { signer, ttl: self.ttl, fail_on: self.options.fail_on(), advisories: day, exceptions };
             attest(app, &asked, &facts, &report).await?;
         }
         Ok(exit)

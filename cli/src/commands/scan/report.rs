@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use clap::Args;
-use coffer_checks::{Day, Exception, Exceptions, Report, Severity, Status};
+use coffer_checks::{Day, Exception, Exceptions, PACKAGES_CHECK, Report, Severity, Status};
 use serde::Serialize;
 
 use super::sarif;
@@ -36,6 +36,19 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Exceptions that are not over, and that advisories can be about that come out later: of the check of packages, and of advisories by
+    /// name.
+    ///
+    /// # Errors
+    /// Where they cannot be read, or are wrong.
+    pub(super) fn lasting(&self, app: &App) -> Result<Vec<Exception>> {
+        let all = self.exceptions.as_ref().map(|path| read(app, path)).transpose()?.unwrap_or_default();
+        let is_of_another_check =
+            |check: &str| check != PACKAGES_CHECK && ["HST-", "IMG-", "POD-"].iter().any(|kind| check.starts_with(kind));
+        let lasts = |exception: &Exception| exception.until >= today(app) && !is_of_another_check(&exception.check);
+        Ok(all.exceptions.into_iter().filter(lasts).collect())
+    }
+
     /// The least severity that counts, as a word; empty where nothing does.
     pub(super) fn fail_on(&self) -> &'static str {
         self.fail_on.0.map_or("", Severity::as_str)

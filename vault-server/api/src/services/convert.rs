@@ -1,7 +1,8 @@
 //! Between the wire and the vault's own types.
 
 use coffer_core::{clock::Timestamp, id::IdError, principal::Name};
-use coffer_vault::Failure;
+use coffer_proto::v1 as proto;
+use coffer_vault::{Failure, ImagePackage};
 
 /// A moment on the wire.
 pub(crate) fn time(moment: Timestamp) -> Option<prost_types::Timestamp> {
@@ -17,4 +18,14 @@ pub(crate) fn name(text: &str) -> Result<Name, Failure> {
 /// An id as a request gives it.
 pub(crate) fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, Failure> {
     text.parse().map_err(|_| Failure::invalid("an id is 32 lower-case hexadecimal digits"))
+}
+
+/// A package as a request gives it.
+pub(crate) fn image_package(package: proto::ImagePackage) -> ImagePackage {
+    ImagePackage { scope: package.scope, name: package.name, version: package.version }
+}
+
+/// A package on the wire.
+pub(crate) fn wire_image_package(package: &ImagePackage) -> proto::ImagePackage {
+    proto::ImagePackage { scope: package.scope.clone(), name: package.name.clone(), version: package.version.clone() }
 }

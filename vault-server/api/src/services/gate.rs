@@ -27,6 +27,8 @@ use crate::{
 
 /// Verdicts on a page, unless said otherwise: they are long.
 const VERDICTS_PAGE_DEFAULT: u32 = 50;
+/// Advisories that came out later and are told of a verdict.
+const ADVISORIES_TOLD_MAX: usize = 16;
 /// Verdicts on a page, at most.
 const VERDICTS_PAGE_MAX: u32 = 100;
 
@@ -50,13 +52,16 @@ fn signer(name: &str, record: &SignerRecord) -> Signer {
 }
 
 /// A digest as a request gives it.
-fn digest(text: &str) -> Result<Digest, Failure> {
+pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
     text.parse().map_err(|_| Failure::invalid("a digest is sha256: and 64 lower-case hexadecimal digits"))
 }
 
 /// A verdict on the wire.
 fn verdict(vault: &Unsealed, record: &VerdictRecord) -> Result<Verdict, Failure> {
     let revoked = record.revoked.as_ref();
+    let mut advisories = vault.failing_for(record);
+    let further = advisories.len().saturating_sub(ADVISORIES_TOLD_MAX);
+    advisories.truncate(ADVISORIES_TOLD_MAX);
     Ok(Verdict {
         scan: Some(wire(&record.scan)),
         passed: record.passed,
@@ -70,6 +75,8 @@ fn verdict(vault: &Unsealed, record: &VerdictRecord) -> Result<Verdict, Failure>
         statement: vault.statement_of(record)?,
         signature: record.signature.clone(),
         key_version: record.key_version,
+        advisories,
+        further_advisories: u32::try_from(further).unwrap_or(u32::MAX),
     })
 }
 

@@ -15,6 +15,7 @@ use coffer_core::{
 };
 use coffer_kubernetes::{Level, PodState, PodWorkload, Workload};
 
+use super::images::{Judge, container_by, facts_by};
 use crate::{Authenticated, Failure, Record, Unsealed, sessions::POD_NEWS_TIME_MAX};
 
 /// How long after it went to work the vault takes what it has not heard of nodes for news that is still to come.
@@ -45,7 +46,12 @@ const fn security(level: Level) -> PodSecurity {
 impl Unsealed {
     /// Adds to a context what is known of a pod.
     pub(super) fn with_facts(&self, context: Context, pod: PodOf<'_>) -> Context {
-        let image = self.image_facts(&pod.workload.containers);
+        self.with_facts_by(context, pod, &|digest| self.judged(digest))
+    }
+
+    /// The same, where images come to what this says.
+    pub(super) fn with_facts_by(&self, context: Context, pod: PodOf<'_>, judge: Judge<'_>) -> Context {
+        let image = facts_by(&pod.workload.containers, judge);
         let host = pod.node.and_then(|node| self.host_facts(pod.cluster, node));
         let ends = [context.until, image.until, host.as_ref().map(|host| host.until)];
         Context { until: ends.into_iter().flatten().min(), image, host, workload: security(pod.workload.level), ..context }
@@ -98,9 +104,21 @@ impl Unsealed {
             Some(Withheld::NotYet) => Err(Failure::not_heard_yet()),
             Some(Withheld::Unmet(conditions)) => {
                 record.detail("unmet", &conditions);
+                if let Some(why) = self.why_unmet(who, &query) {
+                    record.detail("why", why);
+                }
                 Err(Failure::condition_unmet(&conditions))
             }
         }
+    }
+
+    /// Why the conditions of the first grant that would permit it do not hold for the caller's pod: for the record alone.
+    fn why_unmet(&self, who: &Authenticated, query: &Query<'_>) -> Option<String> {
+        let (cluster, workload) = self.workload_of(who)?;
+        let node = who.pod.as_ref().map(|pod| pod.node.as_str());
+        let policies = self.in_force();
+        let (grant, _) = policies.withheld(query).into_iter().next()?;
+        Some(self.reasons(grant, query.context, PodOf { cluster, node, workload: &workload }).join("; "))
     }
 
     /// Notes in a request's record what it was permitted on, where that can change: its receipt stands for that, too.
@@ -173,16 +191,21 @@ impl Unsealed {
 
     /// Each condition of a grant that does not hold for a pod, with the reason.
     pub(super) fn reasons(&self, grant: &Grant, context: &Context, pod: PodOf<'_>) -> Vec<String> {
-        let unmet = grant.require.unmet(context);
-        let unmet = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition));
-        unmet.map(|(condition, word)| format!("{word}: {}", self.reason(condition, context, pod))).collect()
+        self.reasons_by(grant, context, pod, &|digest| self.judged(digest))
     }
 
-    fn reason(&self, condition: Condition, context: &Context, pod: PodOf<'_>) -> String {
+    /// The same, where images come to what this says.
+    pub(super) fn reasons_by(&self, grant: &Grant, context: &Context, pod: PodOf<'_>, judge: Judge<'_>) -> Vec<String> {
+        let unmet = grant.require.unmet(context);
+        let unmet = grant.require.conditions().filter(|(condition, _)| unmet.contains(condition));
+        unmet.map(|(condition, word)| format!("{word}: {}", self.reason(condition, context, pod, judge))).collect()
+    }
+
+    fn reason(&self, condition: Condition, context: &Context, pod: PodOf<'_>, judge: Judge<'_>) -> String {
         let node = pod.node.unwrap_or("no node yet");
         match (condition, &context.host) {
             (Condition::Image | Condition::SignedBy | Condition::MaxAge, _) => {
-                self.reason_of_images(condition, &context.image, pod)
+                self.reason_of_images(condition, &context.image, pod, judge)
             }
             (Condition::Workload, _) => format!("the pod is {}", context.workload.name()),
             (Condition::Host | Condition::Swap, None) => format!("nothing is known of the node {node}"),
@@ -195,8 +218,8 @@ impl Unsealed {
         }
     }
 
-    fn reason_of_images(&self, condition: Condition, image: &ImageFacts, pod: PodOf<'_>) -> String {
-        let judged = pod.workload.containers.iter().map(|container| (container, self.judged_container(container)));
+    fn reason_of_images(&self, condition: Condition, image: &ImageFacts, pod: PodOf<'_>, judge: Judge<'_>) -> String {
+        let judged = pod.workload.containers.iter().map(|container| (container, container_by(container, judge)));
         let not_passed = judged.clone().find(|(_, judged)| judged.verdict != ImageVerdict::Passed);
         if let Some((container, judged)) = not_passed {
             return format!("container {}: {}", container.name, judged.why);

@@ -1,6 +1,7 @@
 //! What verdicts come to for an image, and images for a pod.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -13,7 +14,7 @@ use coffer_core::{
 };
 use coffer_kubernetes::Container;
 
-use super::record::VerdictRecord;
+use super::{advisories::AdvisoriesRecord, record::VerdictRecord};
 use crate::Unsealed;
 
 /// Images of which it is remembered what verdicts come to.
@@ -123,52 +124,92 @@ impl Unsealed {
 
     /// What the verdicts on an image come to that is named by this digest, of its manifest or an index.
     pub(super) fn judged(&self, digest: Digest) -> Arc<Judged> {
-        self.gate.images.get(digest, self.now(), || {
-            let of = |verdict: &VerdictRecord| verdict.scan.manifest == digest || verdict.scan.index == Some(digest);
-            let (rows, _) = self.gate.verdicts.page("", usize::MAX, of);
-            let verdicts: Vec<_> = rows.iter().map(|(_, row)| (&*row.value, self.standing_of(&row.value))).collect();
-            judge(digest, &verdicts)
-        })
+        self.gate.images.get(digest, self.now(), || self.judged_by(digest, &self.advisories(), None))
+    }
+
+    /// The same, if these advisories were known and this signer's verdict on an image (of all signers for an empty name) was taken back.
+    fn judged_by(&self, digest: Digest, known: &AdvisoriesRecord, revoked: Option<(Digest, &str)>) -> Judged {
+        let of = |verdict: &VerdictRecord| verdict.scan.manifest == digest || verdict.scan.index == Some(digest);
+        let (rows, _) = self.gate.verdicts.page("", usize::MAX, of);
+        let is_revoked = |verdict: &VerdictRecord| {
+            revoked.is_some_and(|(manifest, signer)| {
+                verdict.scan.manifest == manifest && (signer.is_empty() || verdict.signer == signer)
+            })
+        };
+        let standing = |verdict| if is_revoked(verdict) { Standing::Revoked } else { self.standing_of(verdict) };
+        let verdicts: Vec<_> = rows.iter().map(|(_, row)| (&*row.value, standing(&row.value))).collect();
+        judge(digest, &verdicts, &Later { known, now: self.now() })
+    }
+
+    /// What images would come to, if these advisories were known and this signer's verdict on an image was taken back. What is found is
+    /// remembered as long as this is.
+    pub(super) fn assuming<'a>(
+        &'a self,
+        known: Option<&'a AdvisoriesRecord>,
+        revoked: Option<(Digest, &'a str)>,
+    ) -> impl Fn(Digest) -> Arc<Judged> + use<'a> {
+        let (now_known, found) = (self.advisories(), RefCell::new(BTreeMap::new()));
+        move |digest| {
+            let find = || Arc::new(self.judged_by(digest, known.unwrap_or(&now_known), revoked));
+            Arc::clone(found.borrow_mut().entry(digest).or_insert_with(find))
+        }
     }
 
     /// What is known of an image that a container asks for, and of the one that it runs.
     pub(super) fn judged_container(&self, container: &Container) -> Judged {
-        let unknown = |why: String| Judged { why, ..Judged::default() };
-        let Some(digest) = Digest::in_reference(&container.image) else {
-            return unknown(format!("{} is not named by its digest", container.image));
-        };
-        let judged = self.judged(digest);
-        if container.running.is_empty() {
-            return (*judged).clone();
-        }
-        match Digest::in_reference(&container.running) {
-            Some(running) if running == digest || judged.also.contains(&running) => (*judged).clone(),
-            Some(running) => Judged {
-                verdict: ImageVerdict::Failed,
-                why: format!("{running} runs, which is not what {} names", container.image),
-                ..Judged::default()
-            },
-            None => unknown(format!("the node calls what runs {:?}, which is no digest", container.running)),
-        }
-    }
-
-    /// What the images of all containers come to.
-    pub(super) fn image_facts(&self, containers: &[Container]) -> ImageFacts {
-        let judged = all(containers.iter().map(|container| self.judged_container(container)));
-        ImageFacts {
-            verdict: judged.verdict,
-            pinned: containers.iter().all(|container| Digest::in_reference(&container.image).is_some()),
-            signers: judged.signers,
-            scanned: judged.scanned,
-            until: judged.until,
-        }
+        container_by(container, &|digest| self.judged(digest))
     }
 }
 
+/// Says what the verdicts on an image come to.
+pub(super) type Judge<'a> = &'a dyn Fn(Digest) -> Arc<Judged>;
+
+/// What is known of an image that a container asks for, and of the one that it runs.
+pub(super) fn container_by(container: &Container, judge: Judge<'_>) -> Judged {
+    let unknown = |why: String| Judged { why, ..Judged::default() };
+    let Some(digest) = Digest::in_reference(&container.image) else {
+        return unknown(format!("{} is not named by its digest", container.image));
+    };
+    let judged = judge(digest);
+    if container.running.is_empty() {
+        return (*judged).clone();
+    }
+    match Digest::in_reference(&container.running) {
+        Some(running) if running == digest || judged.also.contains(&running) => (*judged).clone(),
+        Some(running) => Judged {
+            verdict: ImageVerdict::Failed,
+            why: format!("{running} runs, which is not what {} names", container.image),
+            ..Judged::default()
+        },
+        None => unknown(format!("the node calls what runs {:?}, which is no digest", container.running)),
+    }
+}
+
+/// What the images of all containers come to.
+pub(super) fn facts_by(containers: &[Container], judge: Judge<'_>) -> ImageFacts {
+    let judged = all(containers.iter().map(|container| container_by(container, judge)));
+    ImageFacts {
+        verdict: judged.verdict,
+        pinned: containers.iter().all(|container| Digest::in_reference(&container.image).is_some()),
+        signers: judged.signers,
+        scanned: judged.scanned,
+        until: judged.until,
+    }
+}
+
+/// What came out after images were attested.
+struct Later<'a> {
+    known: &'a AdvisoriesRecord,
+    now: Timestamp,
+}
+
 /// What verdicts come to that are about a manifest, or about images of an index.
-fn judge(digest: Digest, verdicts: &[(&VerdictRecord, Standing)]) -> Judged {
-    let of = |manifest: &Digest| verdicts.iter().filter(|(verdict, _)| verdict.scan.manifest == *manifest).copied().collect();
-    let direct: Vec<_> = of(&digest);
+fn judge(digest: Digest, verdicts: &[(&VerdictRecord, Standing)], later: &Later<'_>) -> Judged {
+    let judge_manifest = |verdicts: &[(&VerdictRecord, Standing)]| judge_manifest(verdicts, later);
+    let of = |manifest: &Digest| -> Vec<_> {
+        verdicts.iter().filter(|(verdict, _)| verdict.scan.manifest == *manifest).copied().collect()
+    };
+    let direct = of(&digest);
     if !direct.is_empty() || verdicts.is_empty() {
         return judge_manifest(&direct);
     }
@@ -188,15 +229,20 @@ fn judge(digest: Digest, verdicts: &[(&VerdictRecord, Standing)]) -> Judged {
 }
 
 /// What the verdicts on one image come to.
-fn judge_manifest(verdicts: &[(&VerdictRecord, Standing)]) -> Judged {
+fn judge_manifest(verdicts: &[(&VerdictRecord, Standing)], later: &Later<'_>) -> Judged {
     let counting: Vec<_> =
         verdicts.iter().filter(|(_, standing)| *standing == Standing::Counts).map(|(verdict, _)| *verdict).collect();
     let also =
         verdicts.iter().flat_map(|(verdict, _)| [Some(verdict.scan.manifest), Some(verdict.scan.config)]).flatten().collect();
-    let until = counting.iter().map(|verdict| verdict.expires).min();
+    let failing: Vec<_> = counting.iter().map(|verdict| later.known.failing(verdict, later.now)).collect();
+    let ends = failing.iter().filter_map(|failing| failing.until);
+    let until = counting.iter().map(|verdict| verdict.expires).chain(ends).min();
     let judged = Judged { until, also, ..Judged::default() };
     if let Some(failed) = counting.iter().find(|verdict| !verdict.passed) {
         return Judged { verdict: ImageVerdict::Failed, why: failure(failed), ..judged };
+    }
+    if let Some(worst) = failing.iter().find_map(|failing| failing.matches.first()) {
+        return Judged { verdict: ImageVerdict::Failed, why: later.known.sentence(worst), ..judged };
     }
     if counting.is_empty() {
         return Judged {
@@ -250,7 +296,7 @@ fn all(images: impl Iterator<Item = Judged>) -> Judged {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use coffer_core::id::SignerId;
 
     use super::{
@@ -261,7 +307,7 @@ mod tests {
         *,
     };
 
-    fn verdict(signer: &str, scan: Scan) -> VerdictRecord {
+    pub(in crate::gate) fn verdict(signer: &str, scan: Scan) -> VerdictRecord {
         VerdictRecord {
             passed: scan.passed(),
             scan,
@@ -278,7 +324,8 @@ mod tests {
 
     fn judged(digest: Digest, verdicts: &[VerdictRecord]) -> Judged {
         let standing = |verdict: &VerdictRecord| if verdict.revoked.is_some() { Standing::Revoked } else { Standing::Counts };
-        judge(digest, &verdicts.iter().map(|verdict| (verdict, standing(verdict))).collect::<Vec<_>>())
+        let later = Later { known: &AdvisoriesRecord::default(), now: Timestamp::from_secs(1_500) };
+        judge(digest, &verdicts.iter().map(|verdict| (verdict, standing(verdict))).collect::<Vec<_>>(), &later)
     }
 
     #[test]

@@ -9,7 +9,10 @@ use coffer_core::{
 };
 use coffer_kubernetes::PodWorkload;
 
-use super::{facts::PodOf, images::Judged};
+use super::{
+    facts::PodOf,
+    images::{Judge, Judged},
+};
 use crate::Unsealed;
 
 /// A pod with a token for the vault.
@@ -85,6 +88,11 @@ impl Unsealed {
 
     /// What policy is told of a pod.
     pub(super) fn context_of(&self, cluster: ClusterId, pod: &PodWorkload) -> Context {
+        self.context_by(cluster, pod, &|digest| self.judged(digest))
+    }
+
+    /// The same, where images come to what this says.
+    pub(super) fn context_by(&self, cluster: ClusterId, pod: &PodWorkload, judge: Judge<'_>) -> Context {
         let facts = PodFacts {
             name: pod.name.clone(),
             uid: pod.uid.to_string(),
@@ -92,7 +100,7 @@ impl Unsealed {
             service_account_uid: "unknown".to_owned(),
         };
         let context = Context { pod: Some(facts), ..self.context_without_pod() };
-        self.with_facts(context, PodOf::new(cluster, pod))
+        self.with_facts_by(context, PodOf::new(cluster, pod), judge)
     }
 
     fn gated_pod(&self, id: ClusterId, cluster: String, pod: PodWorkload, conditional: &[&Grant]) -> GatedPod {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use coffer_checks::Day;
 use coffer_core::{
     clock::Timestamp,
     digest::Digest,
@@ -77,6 +78,38 @@ pub struct Scan {
     /// How many more did not pass.
     #[serde(default)]
     pub further_findings: u32,
+    /// What is signed of its packages; none where they were not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<PackageSummary>,
+    /// Exceptions that later advisories can be about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<ScanException>,
+}
+
+/// What is signed of an image's packages: they themselves are kept beside the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageSummary {
+    /// How many there are.
+    pub count: u32,
+    /// SHA-256 of their canonical text, in hexadecimal.
+    pub sha256: String,
+    /// Whether there are more that are not told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+}
+
+/// An exception that the scan was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanException {
+    /// The id of the check of packages, or a name of the advisory.
+    pub check: String,
+    /// What it is about, as `coffer_checks::Exception` says; empty for all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// Why it is borne with.
+    pub reason: String,
+    /// The last day on which it holds.
+    pub until: Day,
 }
 
 mod whole_seconds {
@@ -207,6 +240,8 @@ pub(crate) mod tests {
             fail_on: String::new(),
             findings,
             further_findings: 0,
+            packages: None,
+            exceptions: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use coffer_core::{
     id::SignerId,
     limits::{
         ATTESTATION_LIFETIME_DEFAULT, ATTESTATION_LIFETIME_MAX, FINDING_BYTES_MAX, IMAGE_FINDINGS_MAX, INDEX_IMAGES_MAX,
-        REFERENCE_BYTES_MAX, SCAN_AHEAD_MAX, SCAN_WORD_BYTES_MAX, SIGNERS_MAX, VERDICTS_MAX,
+        REFERENCE_BYTES_MAX, SCAN_AHEAD_MAX, SCAN_EXCEPTIONS_MAX, SCAN_WORD_BYTES_MAX, SIGNERS_MAX, VERDICTS_MAX,
     },
     policy::Caller,
     principal::Name,
@@ -17,7 +17,8 @@ use coffer_core::{
 use coffer_crypto::random;
 
 use super::{
-    record::{Revocation, Scan, SignerRecord, VerdictRecord, name, rank},
+    packages::PackageList,
+    record::{Revocation, Scan, ScanException, SignerRecord, VerdictRecord, name, rank},
     statement::{encoded, statement},
 };
 use crate::{Engine, Failure, Planned, PolicyChange, TransitPath, Unsealed, table::Change};
@@ -28,6 +29,8 @@ pub struct NewVerdict {
     pub signer: Name,
     /// What was scanned.
     pub scan: Scan,
+    /// Its packages; none where they were not told.
+    pub packages: Option<PackageList>,
     /// How long it counts; `None` for [`ATTESTATION_LIFETIME_DEFAULT`].
     pub lifetime: Option<Duration>,
 }
@@ -74,6 +77,7 @@ impl NewVerdict {
                 ));
             }
         }
+        check_exceptions(&self.scan.exceptions)?;
         match self.lifetime {
             Some(lifetime) if lifetime.is_zero() || lifetime > ATTESTATION_LIFETIME_MAX => {
                 refused(format!("a verdict counts for 1 to {} seconds", ATTESTATION_LIFETIME_MAX.as_secs()))
@@ -83,8 +87,29 @@ impl NewVerdict {
     }
 }
 
-/// A verdict that is to be signed.
-pub struct Unsigned(VerdictRecord);
+fn check_exceptions(exceptions: &[ScanException]) -> Result<(), Failure> {
+    if exceptions.len() > SCAN_EXCEPTIONS_MAX {
+        let message = format!("a scan tells at most {SCAN_EXCEPTIONS_MAX} exceptions that later advisories can be about");
+        return Err(Failure::told(Reason::LimitExceeded, message));
+    }
+    let plain = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
+    let is_one = |exception: &ScanException| {
+        !exception.check.is_empty()
+            && plain(&exception.check, SCAN_WORD_BYTES_MAX)
+            && plain(&exception.subject, FINDING_BYTES_MAX)
+            && plain(&exception.reason, FINDING_BYTES_MAX)
+    };
+    if exceptions.iter().all(is_one) {
+        return Ok(());
+    }
+    let message = format!(
+        "an exception has a check or an advisory of 1 to {SCAN_WORD_BYTES_MAX} bytes, a subject and a reason of at most {FINDING_BYTES_MAX}, without control characters"
+    );
+    Err(Failure::told(Reason::InvalidArgument, message))
+}
+
+/// A verdict that is to be signed, and the packages that are kept beside it.
+pub struct Unsigned(VerdictRecord, Option<PackageList>);
 
 impl Unsigned {
     /// What is to be signed.
@@ -175,9 +200,9 @@ impl Unsealed {
                 return Err(Failure::new(Reason::Conflict, "the signer has a verdict on this image from a later scan"));
             }
         }
-        Ok(Unsigned(VerdictRecord {
+        let verdict = VerdictRecord {
             passed: new.scan.passed(),
-            scan: new.scan.clone(),
+            scan: Scan { packages: new.packages.as_ref().map(PackageList::summary), ..new.scan.clone() },
             signer: new.signer.to_string(),
             signer_id: signer.id,
             attested: now,
@@ -186,14 +211,15 @@ impl Unsealed {
             signature: String::new(),
             key_version: 0,
             revoked: None,
-        }))
+        };
+        Ok(Unsigned(verdict, new.packages.clone()))
     }
 
     /// Plans a verdict, with the signature that the engine transit made.
     ///
     /// # Errors
-    /// Fails where there are too many.
-    pub fn put_verdict(
+    /// Fails where there are too many, or the store does.
+    pub async fn put_verdict(
         &self,
         unsigned: Unsigned,
         key_version: u32,
@@ -205,6 +231,7 @@ impl Unsealed {
         if self.gate.verdicts.find(&record.name()).is_none() {
             self.make_room(&mut batch, &mut then)?;
         }
+        self.put_packages(&mut batch, &record.name(), unsigned.1.as_ref()).await?;
         let answer = Arc::new(record.clone());
         then.push(self.gate.verdicts.put(&mut batch, &record.name(), record)?);
         Ok(self.verdicts_planned(batch, then, answer))
@@ -220,6 +247,7 @@ impl Unsealed {
         }
         for (name, _) in &expired {
             then.extend(self.gate.verdicts.delete(batch, name)?);
+            self.drop_packages(batch, name)?;
         }
         Ok(())
     }
@@ -229,6 +257,14 @@ impl Unsealed {
         let (page, more) = self.gate.verdicts.page(after, limit, |VerdictRecord { scan, .. }| {
             digest.is_none_or(|digest| scan.manifest == digest || scan.config == digest || scan.index == Some(digest))
         });
+        (page.into_iter().map(|(name, row)| (name, row.value)).collect(), more)
+    }
+
+    /// A page of the verdicts that have not expired, behind a name, and whether there are more.
+    #[must_use]
+    pub fn lasting_verdicts(&self, after: &str, limit: usize) -> (Vec<(String, Arc<VerdictRecord>)>, bool) {
+        let now = self.now();
+        let (page, more) = self.gate.verdicts.page(after, limit, |verdict| verdict.expires > now);
         (page.into_iter().map(|(name, row)| (name, row.value)).collect(), more)
     }
 
@@ -274,7 +310,7 @@ impl Unsealed {
     }
 
     /// What is planned, after which images are judged anew.
-    fn verdicts_planned<T>(&self, batch: Batch, mut then: Vec<Change>, answer: T) -> Planned<T> {
+    pub(super) fn verdicts_planned<T>(&self, batch: Batch, mut then: Vec<Change>, answer: T) -> Planned<T> {
         let (images, changes) = (Arc::clone(&self.gate.images), Arc::clone(&self.gate.changes));
         then.push(Box::new(move || {
             images.forget();

@@ -324,6 +324,16 @@ impl Unsealed {
 
     /// The credentials of an owner that were given on conditions, each with the path that it was asked for at.
     pub(crate) async fn conditional_leases(&self, owner: &Owner) -> Result<Vec<(Place, Path)>, Failure> {
+        let all = self.leases_of(owner).await?.into_iter();
+        Ok(all.filter(|(_, _, conditional)| *conditional).map(|(place, path, _)| (place, path)).collect())
+    }
+
+    /// The paths that the credentials of an owner were asked for at, each with whether it was given on conditions.
+    pub(crate) async fn live_leases(&self, owner: &Owner) -> Result<Vec<(Path, bool)>, Failure> {
+        Ok(self.leases_of(owner).await?.into_iter().map(|(_, path, conditional)| (path, conditional)).collect())
+    }
+
+    async fn leases_of(&self, owner: &Owner) -> Result<Vec<(Place, Path, bool)>, Failure> {
         let directory = Index(self.tenant.id).of_owner(owner)?;
         let (mut leases, mut last) = (Vec::new(), None::<Vec<u8>>);
         loop {
@@ -333,9 +343,9 @@ impl Unsealed {
             for (_, pointer) in found {
                 let place = place(&pointer.value)?;
                 let Some((lease, _)) = self.lease(&place).await? else { continue };
-                if lease.conditional && matches!(lease.state, LeaseState::Live | LeaseState::Pending) {
+                if matches!(lease.state, LeaseState::Live | LeaseState::Pending) {
                     let path = name_of(&place, &lease)?.path()?;
-                    leases.push((place, path));
+                    leases.push((place, path, lease.conditional));
                 }
             }
         }

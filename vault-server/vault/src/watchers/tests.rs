@@ -9,7 +9,7 @@ fn session(number: usize) -> SessionId {
 }
 
 fn add(all: &Arc<Watchers<u32>>, number: usize, principal: &str, keys: &[u32]) -> Result<Watcher<u32>, Failure> {
-    all.add(session(number), principal.to_owned(), keys.to_vec())
+    all.add(session(number), principal.to_owned(), keys.to_vec(), None)
 }
 
 fn due(watcher: &Watcher<u32>) -> Vec<usize> {
@@ -76,4 +76,21 @@ fn a_session_a_principal_and_all_together_have_their_limits() {
     assert!(add(&all, usize::MAX, "new", &[1]).err().unwrap().message.contains("16384"));
     held.pop();
     add(&all, usize::MAX, "new", &[1]).unwrap();
+}
+
+#[test]
+fn what_a_pod_watches_is_known_as_long_as_it_does() {
+    let all = Arc::new(Watchers::<u32>::default());
+    let paths = |paths: &[&str]| -> Arc<[Path]> { paths.iter().map(|path| path.parse().unwrap()).collect() };
+    let watch = |number: usize, list: &[&str]| {
+        all.add(session(number), "a".to_owned(), Vec::new(), Some(("pod".to_owned(), paths(list)))).unwrap()
+    };
+    let (one, other) = (watch(1, &["kv/a", "kv/b"]), watch(2, &["kv/c"]));
+    let watched = || all.watched_by("pod").iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(watched(), ["kv/a", "kv/b", "kv/c"]);
+    drop(one);
+    assert_eq!(watched(), ["kv/c"]);
+    drop(other);
+    assert!(watched().is_empty() && all.index().of_pod.is_empty());
+    assert!(all.watched_by("another").is_empty());
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use coffer_core::{action::Action, clock::Timestamp, policy::Resource, reason::Reason};
 use coffer_proto::v1::{self as proto, AttestImageRequest, AttestImageResponse};
 use coffer_secret::SecretBytes;
-use coffer_vault::{Failure, ImageFinding, Item, NewVerdict, Planned, Scan, TransitPath};
+use coffer_vault::{Failure, ImageFinding, Item, NewVerdict, PackageList, Planned, Scan, ScanException, TransitPath};
 
 use super::{convert, digest, verdict};
 use crate::{
@@ -38,7 +38,24 @@ fn scan(scan: proto::Scan) -> Result<Scan, Failure> {
         fail_on: scan.fail_on,
         findings: scan.findings.into_iter().map(finding).collect(),
         further_findings: scan.further_findings,
+        packages: None,
+        exceptions: scan.exceptions.into_iter().map(exception).collect::<Result<_, _>>()?,
     })
+}
+
+fn exception(told: proto::ScanException) -> Result<ScanException, Failure> {
+    let until = told.until.parse().map_err(|_| Failure::invalid("the last day of an exception is written like 2027-01-31"))?;
+    Ok(ScanException { check: told.check, subject: told.subject, reason: told.reason, until })
+}
+
+/// An exception on the wire.
+fn wire_exception(exception: &ScanException) -> proto::ScanException {
+    proto::ScanException {
+        check: exception.check.clone(),
+        subject: exception.subject.clone(),
+        reason: exception.reason.clone(),
+        until: exception.until.to_string(),
+    }
 }
 
 /// The result of a scan, on the wire.
@@ -64,6 +81,12 @@ pub(super) fn wire(scan: &Scan) -> proto::Scan {
         fail_on: scan.fail_on.clone(),
         findings: scan.findings.iter().map(finding).collect(),
         further_findings: scan.further_findings,
+        packages: scan.packages.as_ref().map(|packages| proto::PackageSummary {
+            count: packages.count,
+            sha256: packages.sha256.clone(),
+            incomplete: packages.incomplete,
+        }),
+        exceptions: scan.exceptions.iter().map(wire_exception).collect(),
     }
 }
 
@@ -88,7 +111,12 @@ impl Operation for Attest {
     fn parse(request: AttestImageRequest) -> Result<Self, Failure> {
         let told = request.scan.ok_or_else(|| Failure::new(Reason::InvalidArgument, "there is no scan to be signed"))?;
         let lifetime = (request.ttl_seconds > 0).then(|| Duration::from_secs(request.ttl_seconds));
-        let new = NewVerdict { signer: convert::name(&request.signer)?, scan: scan(told)?, lifetime };
+        let packages = request.packages.map(|list| {
+            let told = list.packages.into_iter().map(convert::image_package).collect();
+            PackageList::new(told, list.incomplete)
+        });
+        let new =
+            NewVerdict { signer: convert::name(&request.signer)?, scan: scan(told)?, packages: packages.transpose()?, lifetime };
         new.check()?;
         Ok(Self(new))
     }
@@ -110,8 +138,11 @@ impl Operation for Attest {
         let sign = |key: &coffer_vault::transit::TransitKey, message: &Message| key.sign(0, message.0.expose());
         let signed = call.vault.use_transit_key(&path, &message, &mut call.record, sign).await?;
         let (version, signature) = signed.into_iter().next().ok_or_else(|| Failure::internal("nothing was signed"))??;
-        let planned = call.vault.put_verdict(unsigned, version, &signature)?;
+        let planned = call.vault.put_verdict(unsigned, version, &signature).await?;
         call.record.detail("passed", planned.answer.passed);
+        if let Some(packages) = &planned.answer.scan.packages {
+            call.record.detail("packages", packages.count);
+        }
         let told = verdict(&call.vault, &planned.answer)?;
         Ok(planned.map(|_| AttestImageResponse { verdict: Some(told) }))
     }
