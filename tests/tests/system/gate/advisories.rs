@@ -171,7 +171,7 @@ async fn an_advisory_that_comes_out_later_takes_away_what_a_verdict_gave() -> Re
     let sentence = "advisory CVE-2024-32650 (high) in rustls 0.23.4, mended in 0.23.5, imported 20";
     for arguments in [&["pods"][..], &["verdict", "show", &image(10)]] {
         let shown = officer.ok(arguments.iter().copied())?.split_whitespace().collect::<Vec<_>>().join(" ");
-        ensure!(shown.contains(sentence) && shown.contains("by operator:officer"), "{shown}");
+        ensure!(shown.contains(sentence) && shown.contains(&format!("by operator:{OFFICER}")), "{shown}");
     }
     let why = gate.why().await?;
     ensure!(why.iter().any(|why| why.contains(sentence)), "{why:?}");
@@ -196,7 +196,10 @@ async fn an_advisory_that_comes_out_later_takes_away_what_a_verdict_gave() -> Re
     gate.reads(&client, "OK").await?;
     ensure!(matches!(told(&mut watch).await?, Some(Event::Changed { .. })), "it is there again");
     let listed = officer.ok(["advisories", "list"])?;
-    ensure!(listed.contains("crates.io") && listed.contains("2021-07-07") && listed.contains("operator:officer"), "{listed}");
+    ensure!(
+        listed.contains("crates.io") && listed.contains("2021-07-07") && listed.contains(&format!("operator:{OFFICER}")),
+        "{listed}"
+    );
     Ok(())
 }
 

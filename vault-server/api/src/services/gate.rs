@@ -56,12 +56,17 @@ pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
     text.parse().map_err(|_| Failure::invalid("a digest is sha256: and 64 lower-case hexadecimal digits"))
 }
 
+/// As many advisories as are told, and how many more there are.
+fn told(mut advisories: Vec<String>) -> (Vec<String>, u32) {
+    let further = advisories.len().saturating_sub(ADVISORIES_TOLD_MAX);
+    advisories.truncate(ADVISORIES_TOLD_MAX);
+    (advisories, u32::try_from(further).unwrap_or(u32::MAX))
+}
+
 /// A verdict on the wire.
 fn verdict(vault: &Unsealed, record: &VerdictRecord) -> Result<Verdict, Failure> {
     let revoked = record.revoked.as_ref();
-    let mut advisories = vault.failing_for(record);
-    let further = advisories.len().saturating_sub(ADVISORIES_TOLD_MAX);
-    advisories.truncate(ADVISORIES_TOLD_MAX);
+    let (advisories, further_advisories) = told(vault.failing_for(record));
     Ok(Verdict {
         scan: Some(wire(&record.scan)),
         passed: record.passed,
@@ -76,7 +81,7 @@ fn verdict(vault: &Unsealed, record: &VerdictRecord) -> Result<Verdict, Failure>
         signature: record.signature.clone(),
         key_version: record.key_version,
         advisories,
-        further_advisories: u32::try_from(further).unwrap_or(u32::MAX),
+        further_advisories,
     })
 }
 
@@ -210,5 +215,20 @@ impl Operation for RevokeVerdict {
     async fn run(&self, call: &mut Call) -> Result<Planned<RevokeVerdictResponse>, Failure> {
         let planned = call.vault.revoke_verdicts(&call.who.caller, (self.manifest, &self.signer), &self.reason, self.undo)?;
         Ok(planned.map(|count| RevokeVerdictResponse { verdicts: u32::try_from(count).unwrap_or(u32::MAX) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advisories_are_told_up_to_their_limit_and_the_rest_is_counted() {
+        let of = |count: usize| {
+            let (told, further) = told(vec!["advisory CVE-1".to_owned(); count]);
+            (told.len(), further)
+        };
+        assert_eq!(of(ADVISORIES_TOLD_MAX), (ADVISORIES_TOLD_MAX, 0));
+        assert_eq!(of(ADVISORIES_TOLD_MAX + 1), (ADVISORIES_TOLD_MAX, 1));
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use coffer_barrier::Batch;
@@ -30,7 +29,7 @@ use crate::{Failure, Planned, Unsealed, codec};
 const KNOWN: &str = "known";
 /// So few running pods whose images pass may all fail for one import, unasked.
 const PODS_UNASKED_MAX: usize = 3;
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY_SECS: u64 = 86_400;
 
 /// An advisory that is about a version of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -175,11 +174,11 @@ fn borne_until(exceptions: &[ScanException], found: &AdvisoryMatch) -> Option<Ti
 
 /// The moment in which a day is over.
 fn end_of(day: Day) -> Option<Timestamp> {
-    Some(Timestamp::from_secs((u64::from(day.number()?) + 1) * DAY.as_secs()))
+    Some(Timestamp::from_secs((u64::from(day.number()?) + 1) * DAY_SECS))
 }
 
 fn day(moment: Timestamp) -> String {
-    let number = u32::try_from(moment.secs() / DAY.as_secs()).ok();
+    let number = u32::try_from(moment.secs() / DAY_SECS).ok();
     number.and_then(Day::of_number).map(|day| day.to_string()).unwrap_or_default()
 }
 

@@ -109,6 +109,18 @@ pub struct Preview {
     pub failing: usize,
 }
 
+impl Preview {
+    /// Tells of a pod, as far as there is room.
+    fn tell(&mut self, mut pod: PreviewedPod) {
+        if self.pods.len() >= PREVIEWED_PODS_MAX {
+            self.further += 1;
+            return;
+        }
+        pod.losses.truncate(LOSSES_TOLD_MAX);
+        self.pods.push(pod);
+    }
+}
+
 /// What a pod has now.
 type Holding = BTreeSet<(Path, Held)>;
 
@@ -202,12 +214,8 @@ impl Unsealed {
             if losses.is_empty() && !fails {
                 continue;
             }
-            if preview.pods.len() >= PREVIEWED_PODS_MAX {
-                preview.further += 1;
-                continue;
-            }
             let name = (cluster.clone(), pod.namespace.clone(), pod.name.clone());
-            preview.pods.push(PreviewedPod { name, before: was.image.verdict, after: is.image.verdict, losses });
+            preview.tell(PreviewedPod { name, before: was.image.verdict, after: is.image.verdict, losses });
         }
         preview
     }
@@ -250,7 +258,37 @@ impl Unsealed {
                 losses.extend(grant.actions.iter().map(loss));
             }
         }
-        losses.truncate(LOSSES_TOLD_MAX);
         losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(losses: usize) -> PreviewedPod {
+        let loss = |number: usize| Loss {
+            action: Action::Read,
+            path: format!("kv/{number}").parse().unwrap(),
+            held: Held::Granted,
+            why: String::new(),
+        };
+        PreviewedPod {
+            name: ("prod".to_owned(), "shop".to_owned(), "api".to_owned()),
+            before: ImageVerdict::Passed,
+            after: ImageVerdict::Failed,
+            losses: (0..losses).map(loss).collect(),
+        }
+    }
+
+    #[test]
+    fn pods_and_losses_are_told_up_to_their_limits() {
+        let told = |pods: usize, losses: usize| {
+            let mut preview = Preview::default();
+            (0..pods).for_each(|_| preview.tell(pod(losses)));
+            (preview.pods.len(), preview.further, preview.pods.first().map(|pod| pod.losses.len()))
+        };
+        assert_eq!(told(PREVIEWED_PODS_MAX, LOSSES_TOLD_MAX), (PREVIEWED_PODS_MAX, 0, Some(LOSSES_TOLD_MAX)));
+        assert_eq!(told(PREVIEWED_PODS_MAX + 1, LOSSES_TOLD_MAX + 1), (PREVIEWED_PODS_MAX, 1, Some(LOSSES_TOLD_MAX)));
     }
 }

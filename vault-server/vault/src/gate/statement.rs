@@ -74,7 +74,10 @@ mod tests {
     use coffer_core::{clock::Timestamp, id::SignerId};
 
     use super::{
-        super::record::tests::{finding, scan},
+        super::record::{
+            PackageSummary, ScanException,
+            tests::{finding, scan},
+        },
         *,
     };
 
@@ -104,6 +107,25 @@ mod tests {
              layer 3\"}}],\"further_findings\":0}}}}}}"
         );
         assert_eq!(text, expected);
+        // What came later stands behind all that was there.
+        let later = Scan {
+            packages: Some(PackageSummary { count: 2, sha256: "ab".repeat(32), incomplete: true }),
+            exceptions: vec![ScanException {
+                check: "CVE-1".to_owned(),
+                subject: String::new(),
+                reason: "not reached".to_owned(),
+                until: "2027-01-31".parse().unwrap(),
+            }],
+            ..verdict.scan.clone()
+        };
+        let later = statement(&VerdictRecord { scan: later, ..verdict }).unwrap();
+        let (before, end) = (expected.strip_suffix("}}}").unwrap(), later.strip_suffix("}}}").unwrap());
+        let added = format!(
+            ",\"packages\":{{\"count\":2,\"sha256\":\"{}\",\"incomplete\":true}},\"exceptions\":[{{\"check\":\"CVE-1\",\
+             \"reason\":\"not reached\",\"until\":\"2027-01-31\"}}]",
+            "ab".repeat(32)
+        );
+        assert_eq!(end.strip_prefix(before), Some(added.as_str()));
         assert_eq!(encoded("{}"), b"DSSEv1 28 application/vnd.in-toto+json 2 {}");
     }
 }
