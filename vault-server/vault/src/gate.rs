@@ -7,6 +7,7 @@
 mod advisories;
 mod facts;
 mod images;
+mod import;
 mod packages;
 mod pods;
 mod preview;
@@ -23,9 +24,10 @@ use tokio::sync::watch;
 
 use self::images::Images;
 pub use self::{
-    advisories::{AdvisoriesRecord, AdvisoryMatch, Imported, NewImport, ScopeImport},
+    advisories::{AdvisoriesRecord, AdvisoryMatch, ScopeImport},
     facts::Withheld,
     images::Standing,
+    import::{Imported, NewImport},
     packages::{ImagePackage, PackageList},
     pods::{GatedGrant, GatedPod, JudgedImage},
     preview::{Held, Loss, Preview, PreviewedPod, Proposal},

@@ -17,11 +17,7 @@ use coffer_core::{
 use coffer_kubernetes::PodWorkload;
 use tokio::task::spawn_blocking;
 
-use super::{
-    advisories::{AdvisoriesRecord, NewImport},
-    facts::PodOf,
-    images::Judge,
-};
+use super::{advisories::AdvisoriesRecord, facts::PodOf, images::Judge, import::NewImport};
 use crate::{Failure, Unsealed, leases::Owner};
 
 /// Pods that a preview tells.
