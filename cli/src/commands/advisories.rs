@@ -53,13 +53,13 @@ pub(crate) struct Import {
     #[arg(value_name = "FOLDER|ZIP", required = true)]
     from: Vec<PathBuf>,
     /// The file to write
-    #[arg(long, value_name = "FILE", required_unless_present = "vault", conflicts_with = "vault")]
+    #[arg(long, value_name = "FILE", conflicts_with = "vault")]
     to: Option<PathBuf>,
     /// Tell the vault which of them are about images that have verdicts
     #[arg(long)]
     vault: bool,
     /// Go on where more than half of the running pods whose images pass would not pass any more
-    #[arg(long, requires = "vault")]
+    #[arg(long)]
     force: bool,
     #[command(flatten)]
     dry_run: DryRun,
@@ -90,8 +90,11 @@ impl Advisories {
 
 impl Import {
     async fn run(self, app: &App) -> Result<Exit> {
-        if self.dry_run.asked() && !self.vault {
-            return Err(Failure::usage("--dry-run is for --vault: writing a file changes nothing else"));
+        if !self.vault && self.to.is_none() {
+            return Err(Failure::usage("it is not said where the advisories go").next("add --to FILE, or --vault"));
+        }
+        if !self.vault && (self.dry_run.asked() || self.force) {
+            return Err(Failure::usage("--dry-run and --force are for --vault: writing a file changes nothing else"));
         }
         // Before anything is read: without a session it would be for nothing.
         let vault = if self.vault { Some(app.vault()?) } else { None };
@@ -100,7 +103,7 @@ impl Import {
             (_, Some(vault)) if self.dry_run.asked() => vault::plan(app, &vault, &known).await,
             (_, Some(vault)) => vault::import(app, &vault, &known, self.force).await,
             (Some(to), None) => Self::file(app, to, &known, imported),
-            (None, None) => Err(Failure::usage("add --to FILE, or --vault")),
+            (None, None) => Ok(Exit::Done),
         }
     }
 

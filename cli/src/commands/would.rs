@@ -220,8 +220,11 @@ fn render(doing: &str, preview: &PreviewChangeResponse, view: &View) -> String {
     } else {
         String::new()
     };
-    let table = table.render(view, "No pod would lose anything.");
-    format!("{}{more}To {doing}: {pods_seen} pods were looked at{images}. Nothing was changed.\n", table)
+    let table = match preview.pods.as_slice() {
+        [] => "No pod would lose anything.\n".to_owned(),
+        _ => table.render(view, ""),
+    };
+    format!("{table}{more}To {doing}: {pods_seen} pods were looked at{images}. Nothing was changed.\n")
 }
 
 #[cfg(test)]
@@ -269,6 +272,11 @@ mod tests {
     fn where_nothing_is_lost_it_is_said() {
         let nothing = PreviewChangeResponse { pods_seen: 3, ..PreviewChangeResponse::default() };
         assert_eq!(lines(&nothing), ["no pod would lose anything (3 seen)"]);
+        let view = View { now: jiff::Timestamp::UNIX_EPOCH, width: None };
+        assert_eq!(
+            render("delete the policy x", &nothing, &view),
+            "No pod would lose anything.\nTo delete the policy x: 3 pods were looked at. Nothing was changed.\n"
+        );
         assert!(lines(&preview(&[]))[0].contains("its images would not pass"));
     }
 }
