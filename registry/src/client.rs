@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Bytes of a manifest: what registries take.
-const MANIFEST_BYTES_MAX: usize = 4 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a token service's answer.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 /// Tokens that are kept; past that, all are asked for anew.
@@ -144,7 +144,13 @@ impl Client {
     }
 
     /// Asks, and logs in where that is wanted.
-    async fn ask(&self, method: &Method, image: &Reference, path: &str, accepted: &'static str) -> Result<Head, Error> {
+    pub(crate) async fn ask(
+        &self,
+        method: &Method,
+        image: &Reference,
+        path: &str,
+        accepted: &'static str,
+    ) -> Result<Head, Error> {
         let host = if image.host() == HUB { HUB_API } else { image.host() };
         let target = Target { origin: self.transport.origin(host), path: path.to_owned() };
         let known = self.token(image);
@@ -227,7 +233,7 @@ impl Client {
     }
 }
 
-async fn in_time<T>(image: &Reference, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn in_time<T>(image: &Reference, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let answered = timeout(ANSWER_TIME_MAX, asked).await;
     answered.unwrap_or_else(|_| Err(Error::TooLong { host: image.host().to_owned() }))
 }
@@ -252,7 +258,7 @@ fn told_digest(headers: &HeaderMap, image: &Reference) -> Result<Option<Digest>,
     read(header).map(Some).ok_or_else(|| Error::wrong(image.host(), "what it says is the digest is none of sha256"))
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     let text = headers.get(CONTENT_TYPE).and_then(|header| header.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim()
 }
@@ -262,7 +268,7 @@ fn is_manifest(media_type: &str) -> bool {
 }
 
 /// A value of a query.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte) {

@@ -18,6 +18,8 @@ mod digest;
 mod error;
 mod origin;
 mod reference;
+mod referrers;
+mod scope;
 mod transport;
 
 pub use blob::Blob;
@@ -26,3 +28,5 @@ pub use credentials::Credentials;
 pub use digest::{Digest, NoDigest};
 pub use error::{Error, SettingsError};
 pub use reference::{Reference, ReferenceError};
+pub use referrers::REFERRER_PAGES_MAX;
+pub use scope::{Scope, ScopeError};

@@ -5,7 +5,7 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 use crate::Digest;
 
 /// Bytes of a repository's name, as registries have it.
-const REPOSITORY_BYTES_MAX: usize = 255;
+pub(crate) const REPOSITORY_BYTES_MAX: usize = 255;
 /// Bytes of a tag, as registries have it.
 const TAG_BYTES_MAX: usize = 128;
 /// Bytes of a host and its port: a DNS name, `:` and a port.
@@ -70,6 +70,17 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// Another image of the same repository, by its tag.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Tag`].
+    pub fn tagged(&self, tag: &str) -> Result<Self, ReferenceError> {
+        match is_tag(tag) {
+            true => Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }),
+            false => Err(ReferenceError::Tag),
+        }
+    }
+
     /// The same image by this digest. The tag stays, for people: with a digest beside it, it decides nothing.
     #[must_use]
     pub fn pinned(&self, digest: Digest) -> Self {
@@ -121,7 +132,7 @@ impl FromStr for Reference {
 }
 
 /// Whether what is before the first slash is a host rather than a repository of the hub.
-fn is_meant_as_host(text: &str) -> bool {
+pub(crate) fn is_meant_as_host(text: &str) -> bool {
     text == "localhost" || text.contains(['.', ':']) || text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
@@ -150,7 +161,7 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Whether a text is a part of a repository's name: words, with one separator between them.
-fn is_component(text: &str) -> bool {
+pub(crate) fn is_component(text: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let words_end = |text: &str| text.bytes().next().is_some_and(is_word) && text.bytes().last().is_some_and(is_word);
     let mut separators = text.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -192,6 +203,15 @@ mod tests {
             let read: Reference = text.parse().unwrap();
             assert_eq!(read.to_string(), whole, "{text}");
             assert_eq!(whole.parse(), Ok(read), "{whole}");
+        }
+    }
+
+    #[test]
+    fn another_tag_is_of_the_same_repository_alone() {
+        let image: Reference = format!("a.example/b/c:1@{DIGEST}").parse().unwrap();
+        assert_eq!(image.tagged("sha256-0.sig").unwrap().to_string(), "a.example/b/c:sha256-0.sig");
+        for tag in ["", ".a", "a/b", "a@b", &"t".repeat(TAG_BYTES_MAX + 1)] {
+            assert_eq!(image.tagged(tag), Err(ReferenceError::Tag), "{tag}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is wrong with a test's own parts ends the test")]
 
+mod beside;
 mod docker;
 mod kit;
 mod odd;

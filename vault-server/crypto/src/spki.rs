@@ -2,7 +2,12 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{ecdsa::Curve, sign::PublicKey};
+use crate::{
+    ecdsa::{self, Curve},
+    hash::sha256,
+    sign::{PUBLIC_KEY_BYTES, PublicKey, SignatureInvalid},
+    x509::blocks,
+};
 
 /// What stands before a key of Ed25519 (RFC 8410).
 const ED25519: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -19,6 +24,79 @@ const P384: &[u8] = &[
 
 /// Characters in a line of PEM (RFC 7468).
 const LINE: usize = 64;
+
+/// Bytes of a point of P-256, uncompressed (SEC 1).
+const P256_POINT_BYTES: usize = 65;
+
+/// A public key that others sign with, and what goes with it: the key says which algorithm a signature is of, never the signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyingKey {
+    kind: Kind,
+    fingerprint: [u8; 32],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    P256([u8; P256_POINT_BYTES]),
+    Ed25519(PublicKey),
+}
+
+/// Why a text has no keys to verify with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// It is no PEM, or has more keys than are taken.
+    #[error("it has no public keys in PEM (BEGIN PUBLIC KEY), or too many")]
+    Pem,
+    /// It has a private key.
+    #[error("it has something else than public keys in it: name the file with BEGIN PUBLIC KEY")]
+    Label,
+    /// The key is of another kind.
+    #[error("a key is ECDSA on P-256 (what cosign generate-key-pair makes) or Ed25519")]
+    Kind,
+}
+
+impl VerifyingKey {
+    /// The key of a SubjectPublicKeyInfo (DER).
+    ///
+    /// # Errors
+    /// [`KeysError::Kind`].
+    pub fn read(spki: &[u8]) -> Result<Self, KeysError> {
+        let p256 =
+            || p256_point(spki).filter(|point| point.first() == Some(&4)).and_then(|point| point.try_into().ok()).map(Kind::P256);
+        let ed25519 = || spki.strip_prefix(ED25519).and_then(|key| <[u8; PUBLIC_KEY_BYTES]>::try_from(key).ok());
+        let kind = p256().or_else(|| Some(Kind::Ed25519(PublicKey::from_bytes(ed25519()?)))).ok_or(KeysError::Kind)?;
+        Ok(Self { kind, fingerprint: sha256(spki) })
+    }
+
+    /// The keys of a text with PEM blocks, `max` at most.
+    ///
+    /// # Errors
+    /// Where one of them is no public key of a kind that is known, or there are too many or none.
+    pub fn from_pem(text: &str, max: usize) -> Result<Vec<Self>, KeysError> {
+        let blocks = blocks(text, max).map_err(|_| KeysError::Pem)?;
+        if blocks.iter().any(|block| block.label != "PUBLIC KEY") {
+            return Err(KeysError::Label);
+        }
+        blocks.iter().map(|block| Self::read(block.content.expose())).collect()
+    }
+
+    /// The SHA-256 of its SubjectPublicKeyInfo.
+    #[must_use]
+    pub const fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
+    /// Verifies that `signature` is one of this key over `message`: of P-256 over its SHA-256, in ASN.1 DER.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`].
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
+        match &self.kind {
+            Kind::P256(point) => ecdsa::verify(Curve::P256, point, message, signature),
+            Kind::Ed25519(key) => key.verify(message, signature),
+        }
+    }
+}
 
 /// A public key of Ed25519.
 #[must_use]
@@ -38,7 +116,7 @@ pub fn ecdsa_pem(curve: Curve, point: &[u8]) -> String {
 /// The point of a public key of P-256 (SubjectPublicKeyInfo, DER); none where it is a key of another kind, or none.
 #[must_use]
 pub fn p256_point(spki: &[u8]) -> Option<&[u8]> {
-    spki.strip_prefix(P256).filter(|point| point.len() == 65)
+    spki.strip_prefix(P256).filter(|point| point.len() == P256_POINT_BYTES)
 }
 
 fn pem(before: &[u8], key: &[u8]) -> String {
@@ -66,6 +144,40 @@ mod tests {
             assert_eq!(p256_point(&spki[..end]), None);
         }
         assert_eq!(p256_point(&[spki.as_slice(), &[0]].concat()), None);
+    }
+
+    #[test]
+    fn keys_that_verify_are_read_from_pem_and_say_which_algorithm_it_is() {
+        let p256 = ecdsa::EcdsaKey::generate(Curve::P256).unwrap();
+        let p384 = ecdsa::EcdsaKey::generate(Curve::P384).unwrap();
+        let ed25519 = crate::sign::SigningKey::from_seed(coffer_secret::SecretArray::taken_from(&mut [7; 32]));
+        let text = ecdsa_pem(Curve::P256, p256.public_key()) + &ed25519_pem(ed25519.public_key());
+        let keys = VerifyingKey::from_pem(&text, 2).unwrap();
+        let signatures = [p256.sign(b"message").unwrap(), ed25519.sign(b"message").to_vec()];
+        for (key, number) in keys.iter().zip(0..) {
+            for (signature, of) in signatures.iter().zip(0..) {
+                assert_eq!(key.verify(b"message", signature).is_ok(), number == of);
+                assert_eq!(key.verify(b"massage", signature), Err(SignatureInvalid));
+            }
+        }
+        assert_ne!(keys[0].fingerprint(), keys[1].fingerprint());
+        assert_eq!(VerifyingKey::from_pem(&text, 1), Err(KeysError::Pem));
+        for (text, error) in [
+            ("", KeysError::Pem),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n", KeysError::Pem),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", KeysError::Kind),
+            (
+                "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
+                KeysError::Label,
+            ),
+            (&ecdsa_pem(Curve::P384, p384.public_key()), KeysError::Kind),
+        ] {
+            assert_eq!(VerifyingKey::from_pem(text, 2), Err(error), "{text}");
+        }
+        // A point that is compressed, or longer than it may be.
+        let spki = |point: &[u8]| [P256, point].concat();
+        assert_eq!(VerifyingKey::read(&spki(&[2; 65])), Err(KeysError::Kind));
+        assert_eq!(VerifyingKey::read(&spki(&[4; 66])), Err(KeysError::Kind));
     }
 
     /// RFC 8410, section 10.1.
