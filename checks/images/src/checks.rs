@@ -3,13 +3,14 @@
 use coffer_checks::{Check, Day, Finding, Judgement, Report};
 use coffer_packages::Advisories;
 
-use crate::facts::Facts;
+use crate::{facts::Facts, trust::Trust};
 
 mod composition;
 mod configuration;
 mod integrity;
 mod packages;
 mod secrets;
+mod trust;
 
 /// A check of images.
 pub struct ImageCheck {
@@ -29,11 +30,13 @@ pub struct Against<'a> {
     pub advisories: Option<&'a Advisories>,
     /// The day by which it is judged.
     pub today: Option<Day>,
+    /// What the site trusts.
+    pub trust: Option<&'a Trust>,
 }
 
 /// Every check of images.
 pub fn catalogue() -> impl Iterator<Item = &'static Check> {
-    FAMILIES.iter().copied().flatten().map(|check| &check.about).chain(packages::catalogue())
+    FAMILIES.iter().copied().flatten().map(|check| &check.about).chain(packages::catalogue()).chain(trust::catalogue())
 }
 
 /// Judges an image by what is known of it alone.
@@ -42,7 +45,7 @@ pub fn judge(target: &str, facts: &Facts) -> Report {
     judge_against(target, facts, &Against::default())
 }
 
-/// Judges an image by what is known of it, and of the packages in it.
+/// Judges an image by what is known of it, of the packages in it, and of whom the site trusts.
 #[must_use]
 pub fn judge_against(target: &str, facts: &Facts, against: &Against<'_>) -> Report {
     let checks = FAMILIES.iter().copied().flatten();
@@ -50,7 +53,7 @@ pub fn judge_against(target: &str, facts: &Facts, against: &Against<'_>) -> Repo
         let judged = (check.judge)(facts);
         judged.into_iter().map(|(subject, judgement)| Finding::about(&check.about, subject, judgement))
     });
-    Report::new(target, findings.chain(packages::judge(facts, against)).collect())
+    Report::new(target, findings.chain(packages::judge(facts, against)).chain(trust::judge(facts, against.trust)).collect())
 }
 
 /// One judgement, about the whole.

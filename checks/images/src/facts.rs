@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_packages::{Distribution, Package};
-use coffer_registry::Digest;
+use coffer_registry::{Digest, Reference};
 
-use crate::{Rule, source::Config};
+use crate::{Rule, signature::Signatures, source::Config};
 
 /// Everything that the checks look at.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// What it is called in its registry; none where it comes from somewhere else.
+    pub reference: Option<Reference>,
+    /// The signatures that lie beside it; none where nobody looked.
+    pub signatures: Option<Signatures>,
     /// The digest of the index that the image was chosen from.
     pub index: Option<Digest>,
     /// All images of that index, this one among them; empty where it leads to another index first.

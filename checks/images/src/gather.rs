@@ -60,6 +60,7 @@ pub fn gather(mut image: Image, progress: &mut dyn FnMut(Progress)) -> Facts {
     facts.secrets.truncate(SECRETS_MAX);
     view.into_facts(&mut facts);
     Facts {
+        reference: image.reference,
         index: image.index,
         index_images: image.index_images,
         manifest: image.manifest,

@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 
 mod archive;
+mod beside;
 mod choose;
 mod folder;
 mod memory;
@@ -55,6 +56,8 @@ pub struct Choice {
 
 /// An image: what it says of itself, and where its layers are.
 pub struct Image {
+    /// What it is called in its registry; none where it comes from somewhere else.
+    pub reference: Option<Reference>,
     /// The digest of the index that it was chosen from, if there is one.
     pub index: Option<Digest>,
     /// All images of that index, this one among them; empty where it leads to another index first.
@@ -92,6 +95,16 @@ pub(crate) trait Blobs: Send {
 
     /// How many bytes it has.
     fn size(&mut self, name: &str) -> io::Result<u64>;
+
+    /// The manifest that a tag stands for there; none where there is no such tag.
+    fn tagged(&mut self, tag: &str) -> io::Result<Option<Vec<u8>>> {
+        beside::tagged(self, tag)
+    }
+
+    /// The manifests of this artifact type that refer, or may refer, to an image.
+    fn referrers(&mut self, image: &Digest, artifact_type: &str) -> io::Result<Vec<Digest>> {
+        beside::referrers(self, image, artifact_type)
+    }
 }
 
 /// An image's configuration, as far as it matters here (OCI image-spec, `config.md`).
@@ -181,7 +194,8 @@ impl Image {
         let name = reference.to_string();
         let digest = runtime.block_on(client.resolve(reference)).map_err(OpenError::Registry)?;
         let blobs = remote::Remote::new(client, reference.pinned(digest), runtime.clone());
-        choose::by_digest(&name, Box::new(blobs), digest, choice)
+        let image = choose::by_digest(&name, Box::new(blobs), digest, choice)?;
+        Ok(Self { reference: Some(reference.clone()), ..image })
     }
 
     /// Opens the image in a folder (an OCI layout) or in a file (an archive of OCI's format or Docker's, not compressed).

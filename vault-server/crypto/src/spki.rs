@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{
     ecdsa::{self, Curve},
     hash::sha256,
-    sign::{PUBLIC_KEY_BYTES, PublicKey, SignatureInvalid},
+    sign::{PublicKey, SignatureInvalid},
     x509::blocks,
 };
 
@@ -28,17 +28,11 @@ const LINE: usize = 64;
 /// Bytes of a point of P-256, uncompressed (SEC 1).
 const P256_POINT_BYTES: usize = 65;
 
-/// A public key that others sign with, and what goes with it: the key says which algorithm a signature is of, never the signature.
+/// A public key that others sign with: ECDSA on P-256 with SHA-256. The key says which algorithm a signature is of, never the signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
-    kind: Kind,
+    point: [u8; P256_POINT_BYTES],
     fingerprint: [u8; 32],
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    P256([u8; P256_POINT_BYTES]),
-    Ed25519(PublicKey),
 }
 
 /// Why a text has no keys to verify with.
@@ -50,8 +44,8 @@ pub enum KeysError {
     /// It has a private key.
     #[error("it has something else than public keys in it: name the file with BEGIN PUBLIC KEY")]
     Label,
-    /// The key is of another kind.
-    #[error("a key is ECDSA on P-256 (what cosign generate-key-pair makes) or Ed25519")]
+    /// The key is of another kind. That of Ed25519 is among them: cosign signs with Ed25519ph, which ring does not verify.
+    #[error("a key is ECDSA on P-256, which cosign generate-key-pair makes; others are not verified here")]
     Kind,
 }
 
@@ -61,11 +55,8 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeysError::Kind`].
     pub fn read(spki: &[u8]) -> Result<Self, KeysError> {
-        let p256 =
-            || p256_point(spki).filter(|point| point.first() == Some(&4)).and_then(|point| point.try_into().ok()).map(Kind::P256);
-        let ed25519 = || spki.strip_prefix(ED25519).and_then(|key| <[u8; PUBLIC_KEY_BYTES]>::try_from(key).ok());
-        let kind = p256().or_else(|| Some(Kind::Ed25519(PublicKey::from_bytes(ed25519()?)))).ok_or(KeysError::Kind)?;
-        Ok(Self { kind, fingerprint: sha256(spki) })
+        let point = p256_point(spki).filter(|point| point.first() == Some(&4)).and_then(|point| point.try_into().ok());
+        Ok(Self { point: point.ok_or(KeysError::Kind)?, fingerprint: sha256(spki) })
     }
 
     /// The keys of a text with PEM blocks, `max` at most.
@@ -86,15 +77,12 @@ impl VerifyingKey {
         &self.fingerprint
     }
 
-    /// Verifies that `signature` is one of this key over `message`: of P-256 over its SHA-256, in ASN.1 DER.
+    /// Verifies that `signature`, in ASN.1 DER, is one of this key over `message`.
     ///
     /// # Errors
     /// [`SignatureInvalid`].
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
-        match &self.kind {
-            Kind::P256(point) => ecdsa::verify(Curve::P256, point, message, signature),
-            Kind::Ed25519(key) => key.verify(message, signature),
-        }
+        ecdsa::verify(Curve::P256, &self.point, message, signature)
     }
 }
 
@@ -147,30 +135,25 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_verify_are_read_from_pem_and_say_which_algorithm_it_is() {
-        let p256 = ecdsa::EcdsaKey::generate(Curve::P256).unwrap();
-        let p384 = ecdsa::EcdsaKey::generate(Curve::P384).unwrap();
-        let ed25519 = crate::sign::SigningKey::from_seed(coffer_secret::SecretArray::taken_from(&mut [7; 32]));
-        let text = ecdsa_pem(Curve::P256, p256.public_key()) + &ed25519_pem(ed25519.public_key());
+    fn keys_that_verify_are_read_from_pem() {
+        let (one, two) = (ecdsa::EcdsaKey::generate(Curve::P256).unwrap(), ecdsa::EcdsaKey::generate(Curve::P256).unwrap());
+        let other = ecdsa::EcdsaKey::generate(Curve::P384).unwrap();
+        let text = ecdsa_pem(Curve::P256, one.public_key()) + &ecdsa_pem(Curve::P256, two.public_key());
         let keys = VerifyingKey::from_pem(&text, 2).unwrap();
-        let signatures = [p256.sign(b"message").unwrap(), ed25519.sign(b"message").to_vec()];
-        for (key, number) in keys.iter().zip(0..) {
-            for (signature, of) in signatures.iter().zip(0..) {
-                assert_eq!(key.verify(b"message", signature).is_ok(), number == of);
-                assert_eq!(key.verify(b"massage", signature), Err(SignatureInvalid));
-            }
-        }
+        let signature = one.sign(b"message").unwrap();
+        assert_eq!(keys[0].verify(b"message", &signature), Ok(()));
+        assert_eq!(keys[0].verify(b"massage", &signature), Err(SignatureInvalid));
+        assert_eq!(keys[1].verify(b"message", &signature), Err(SignatureInvalid));
         assert_ne!(keys[0].fingerprint(), keys[1].fingerprint());
         assert_eq!(VerifyingKey::from_pem(&text, 1), Err(KeysError::Pem));
+        let private = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
         for (text, error) in [
             ("", KeysError::Pem),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n", KeysError::Pem),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", KeysError::Kind),
-            (
-                "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
-                KeysError::Label,
-            ),
-            (&ecdsa_pem(Curve::P384, p384.public_key()), KeysError::Kind),
+            (private, KeysError::Label),
+            (&ecdsa_pem(Curve::P384, other.public_key()), KeysError::Kind),
+            (&ed25519_pem(&PublicKey::from_bytes([7; 32])), KeysError::Kind),
         ] {
             assert_eq!(VerifyingKey::from_pem(text, 2), Err(error), "{text}");
         }

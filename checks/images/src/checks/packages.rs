@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn told(facts: &Facts, advisories: Option<&Advisories>) -> Vec<(Status, String, String)> {
-        let against = Against { advisories, today: Some("2026-11-29".parse().unwrap()) };
+        let against = Against { advisories, today: Some("2026-11-29".parse().unwrap()), trust: None };
         let findings = judge(facts, &against).into_iter().filter(|finding| finding.check.id == "IMG-25");
         findings.map(|finding| (finding.status, finding.subject, finding.evidence)).collect()
     }
@@ -257,7 +257,7 @@ mod tests {
                 fail("example.com/x v1.0.0 (go)", "CVE-2026-0 (DEBIAN-CVE-2026-0) not mended yet; in /app: It leaks"),
             ]
         );
-        let against = Against { advisories: Some(&advisories), today: None };
+        let against = Against { advisories: Some(&advisories), ..Against::default() };
         let mut report = Report::new("image", judge(&facts, &against));
         assert_eq!(report.worst(), Some(Severity::High));
         let exception = |check: &str, subject: &str| Exception {
@@ -305,7 +305,7 @@ mod tests {
         let status = |created: &str, today: &str| {
             let mut facts = facts(&[]);
             facts.config.created = Some(created.to_owned());
-            let against = Against { advisories: None, today: today.parse().ok() };
+            let against = Against { today: today.parse().ok(), ..Against::default() };
             judge(&facts, &against).iter().find(|finding| finding.check.id == "IMG-22").unwrap().status
         };
         assert_eq!(status("2026-06-02T10:00:00Z", "2026-11-29"), Status::Pass);
@@ -321,7 +321,7 @@ mod tests {
         let status = |version: &str, day: &str| {
             let mut facts = facts(&[]);
             facts.distribution = (!version.is_empty()).then(|| Distribution { id: "debian".into(), version: version.into() });
-            let against = Against { advisories: None, today: day.parse().ok() };
+            let against = Against { today: day.parse().ok(), ..Against::default() };
             judge(&facts, &against).iter().find(|finding| finding.check.id == "IMG-24").unwrap().status
         };
         assert_eq!(status("12", "2028-06-30"), Status::Pass);

@@ -6,11 +6,18 @@ use coffer_registry::Digest;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Blobs, Choice, Config, DOCUMENT_BYTES_MAX, Image, LAYERS_MAX, LayerSource, OpenError};
-use crate::digest::blob;
+use crate::{digest::blob, signature::BUNDLE};
 
 /// Indexes within indexes, at most.
 pub(super) const DEPTH_MAX: usize = 4;
-const TAG: &str = "org.opencontainers.image.ref.name";
+pub(super) const TAG: &str = "org.opencontainers.image.ref.name";
+/// What `cosign save` says that a manifest is.
+pub(super) const COSIGN_KIND: &str = "kind";
+/// What it says of signatures; of attestations it has another word.
+pub(super) const COSIGN_SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
+const COSIGN_ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
+/// Hexadecimal digits of a digest.
+const DIGEST_DIGITS: usize = 64;
 
 #[derive(Deserialize)]
 struct Index {
@@ -27,6 +34,18 @@ struct Descriptor {
     #[serde(default)]
     annotations: BTreeMap<String, String>,
     platform: Option<Platform>,
+    artifact_type: Option<String>,
+}
+
+impl Descriptor {
+    /// Whether it lies beside an image, and is none: signatures and attestations, by what those who put them there say of them.
+    fn is_beside(&self) -> bool {
+        let kind = self.annotations.get(COSIGN_KIND).map(String::as_str);
+        let digits = self.annotations.get(TAG).and_then(|tag| tag.strip_prefix("sha256-"));
+        self.artifact_type.as_deref() == Some(BUNDLE)
+            || kind.is_some_and(|kind| matches!(kind, COSIGN_SIGNATURES | COSIGN_ATTESTATIONS))
+            || digits.and_then(|digits| digits.split('.').next()).is_some_and(|digits| digits.len() == DIGEST_DIGITS)
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -120,11 +139,13 @@ pub(super) fn oci(name: &str, blobs: Box<dyn Blobs>, choice: &Choice) -> Result<
             descriptor.annotations.get(TAG).is_some_and(|tag| tag == wanted) || descriptor.digest.to_string() == wanted
         })
     };
-    let candidates: Vec<Descriptor> = index.manifests.iter().filter(named).cloned().collect();
+    let is_meant = |descriptor: &&Descriptor| choice.name.is_some() || !descriptor.is_beside();
+    let candidates: Vec<Descriptor> = index.manifests.iter().filter(named).filter(is_meant).cloned().collect();
     let tags = || {
         index
             .manifests
             .iter()
+            .filter(|descriptor| !descriptor.is_beside())
             .map(|descriptor| descriptor.annotations.get(TAG).cloned().unwrap_or_else(|| descriptor.digest.to_string()))
     };
     let chosen = match (candidates.as_slice(), &choice.name) {
@@ -166,6 +187,7 @@ fn followed(mut reader: Reader<'_>, mut digest: Digest, choice: &Choice) -> Resu
             media_type: layer.media_type,
         });
         return Ok(Image {
+            reference: None,
             index,
             index_images,
             manifest: Some(digest),
@@ -232,6 +254,7 @@ pub(super) fn docker(name: &str, blobs: Box<dyn Blobs>, choice: &Choice) -> Resu
         media_type: "application/vnd.docker.image.rootfs.diff.tar".to_owned(),
     });
     Ok(Image {
+        reference: None,
         index: None,
         index_images: Vec::new(),
         manifest: None,

@@ -21,6 +21,7 @@ pub(super) fn image(config: Config, layers: Vec<Vec<u8>>) -> Image {
         blobs.insert(name, bytes);
     }
     Image {
+        reference: None,
         index: None,
         index_images: Vec::new(),
         manifest: None,

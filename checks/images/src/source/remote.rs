@@ -45,11 +45,16 @@ impl Remote {
         let digest = name.strip_prefix("blobs/").map(|name| name.replacen('/', ":", 1)).unwrap_or_default();
         let digest = digest.parse().map_err(io::Error::other)?;
         let manifest = self.runtime.block_on(self.client.manifest(&self.image.pinned(digest))).map_err(io::Error::other)?;
-        if let Ok(Manifest { config, layers }) = serde_json::from_slice(&manifest.bytes) {
-            let named = config.into_iter().chain(layers).map(|descriptor| (blob(&descriptor.digest), descriptor));
-            self.blobs.extend(named);
-        }
+        self.note(&manifest.bytes);
         Ok(manifest.bytes)
+    }
+
+    /// Notes what a manifest names. What another has named before stays: the image's own comes before its signatures'.
+    fn note(&mut self, manifest: &[u8]) {
+        let Ok(Manifest { config, layers }) = serde_json::from_slice(manifest) else { return };
+        for descriptor in config.into_iter().chain(layers) {
+            self.blobs.entry(blob(&descriptor.digest)).or_insert(descriptor);
+        }
     }
 }
 
@@ -64,5 +69,17 @@ impl Blobs for Remote {
 
     fn size(&mut self, name: &str) -> io::Result<u64> {
         self.blobs.get(name).map(|blob| blob.size).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no manifest names it"))
+    }
+
+    fn tagged(&mut self, tag: &str) -> io::Result<Option<Vec<u8>>> {
+        let tagged = self.image.tagged(tag).map_err(io::Error::other)?;
+        let manifest = self.runtime.block_on(self.client.find(&tagged)).map_err(io::Error::other)?;
+        let Some(manifest) = manifest else { return Ok(None) };
+        self.note(&manifest.bytes);
+        Ok(Some(manifest.bytes))
+    }
+
+    fn referrers(&mut self, image: &Digest, artifact_type: &str) -> io::Result<Vec<Digest>> {
+        self.runtime.block_on(self.client.referrers(&self.image, image, artifact_type)).map_err(io::Error::other)
     }
 }
