@@ -15,6 +15,7 @@ mod path;
 mod policy;
 mod program;
 mod secret;
+mod signature;
 mod snapshot;
 mod token;
 mod version;
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "image", check: image::check, words: image::WORDS, bytes_max: 2_048, changes: 40_000 },
     Target { name: "layer", check: layer::check, words: layer::WORDS, bytes_max: 16 << 10, changes: 2_000 },
     Target { name: "secret", check: secret::check, words: secret::WORDS, bytes_max: 4_096, changes: 40_000 },
+    Target { name: "signature", check: signature::check, words: signature::WORDS, bytes_max: 4_096, changes: 4_000 },
     Target { name: "workload", check: workload::check, words: workload::WORDS, bytes_max: 4_096, changes: 40_000 },
     Target { name: "package", check: package::check, words: package::WORDS, bytes_max: 4_096, changes: 40_000 },
     Target { name: "program", check: program::check, words: program::WORDS, bytes_max: 8_192, changes: 1_000 },

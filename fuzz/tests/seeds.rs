@@ -94,6 +94,7 @@ targets! {
     names_of_images_are_read_in_one_way_or_refused = "image";
     layers_are_looked_at_whole_or_said_not_to_be = "layer";
     secrets_are_found_alike_however_a_text_is_read = "secret";
+    signatures_are_somebodys_and_say_what_is_in_them = "signature";
     pods_of_manifests_are_judged_or_refused = "workload";
     packages_of_databases_have_names_that_are_short_and_plain = "package";
     what_is_built_into_a_program_is_found_alike_however_it_is_read = "program";

@@ -1,7 +1,5 @@
 //! What a site trusts: registries, keys that sign, and base images.
 
-use std::collections::BTreeSet;
-
 use coffer_crypto::spki::{KeysError, VerifyingKey};
 use coffer_registry::{Digest, Scope, ScopeError};
 use serde::{Deserialize, Serialize};
@@ -105,14 +103,14 @@ impl Trust {
 
     /// Whether signatures matter: whether there is a key to verify them with.
     #[must_use]
-    pub fn has_keys(&self) -> bool {
+    pub const fn has_keys(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// The fingerprints of the keys: the SHA-256 of each SubjectPublicKeyInfo.
+    /// Whether there are names that signatures may be made out to.
     #[must_use]
-    pub fn fingerprints(&self) -> BTreeSet<String> {
-        self.keys.iter().map(fingerprint).collect()
+    pub const fn has_names(&self) -> bool {
+        !self.signed_as.is_empty()
     }
 }
 

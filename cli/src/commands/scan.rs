@@ -11,11 +11,14 @@ use crate::{
 };
 
 mod attest;
+mod base;
 mod host;
 pub(crate) mod image;
 mod packages;
+mod place;
 pub(crate) mod report;
 mod sarif;
+mod trust;
 mod workload;
 
 /// Check a host, an image or a workload
@@ -46,6 +49,7 @@ pub(crate) struct Scan {
 
 #[derive(Subcommand)]
 enum What {
+    Base(base::Base),
     Host(host::Host),
     Image(image::Image),
     Workload(workload::Workload),
@@ -54,6 +58,7 @@ enum What {
 impl Scan {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         match (self.what, self.explain) {
+            (Some(What::Base(command)), _) => command.run(app).await,
             (Some(What::Host(command)), _) => command.run(app),
             (Some(What::Image(command)), _) => command.run(app).await,
             (Some(What::Workload(command)), _) => command.run(app).await,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod packages;
+mod trust;
 
 /// What was planted: none of it may be in anything that is printed.
 const PLANTED: &str = "kX93jd82nQw1Zr7Tb5Yp";

@@ -124,7 +124,7 @@ fn unsigned(trusted: &[Trusted<'_>], mut others: Vec<String>, more: More) -> Str
     others.truncate(SIGNATURES_NAMED_MAX);
     let more =
         if more == More::Yes { format!("; of more than {SIGNATURES_MAX} the rest was not looked at") } else { String::new() };
-    format!("{count} signatures, and none that counts: {}{more}", others.join("; "))
+    format!("no signature of {count} counts: {}{more}", others.join("; "))
 }
 
 /// What becomes of IMG-19: one signature that is right is enough.
@@ -174,7 +174,7 @@ fn registry(facts: &Facts, trust: &Trust) -> Judgement {
     let place = format!("{}/{}", image.host(), image.repository());
     match trust.registries.iter().find(|scope| scope.holds(image)) {
         Some(scope) => Judgement::pass(format!("{place} is in {scope}")),
-        None => Judgement::fail(format!("{place} is in none of the {} that are trusted", trust.registries.len())),
+        None => Judgement::fail(format!("{place} is in no registry that is trusted")),
     }
 }
 
@@ -184,12 +184,12 @@ fn base(facts: &Facts, trust: &Trust) -> Judgement {
     }
     let layers = &facts.config.rootfs.diff_ids;
     let Some(base) = trust.bases.iter().find(|base| layers.starts_with(&base.diff_ids)) else {
-        return Judgement::fail(format!("its layers begin with those of none of the {} that are trusted", trust.bases.len()));
+        return Judgement::fail("its layers do not begin with those of a base image that is trusted");
     };
     // What a configuration says of its layers is not what they are until they were read.
     let read = facts.layers.iter().take(base.diff_ids.len()).filter(|layer| layer.outcome == Outcome::Read).count();
     match read == base.diff_ids.len() {
-        true => Judgement::pass(format!("{}, {read} layers", base.name)),
+        true => Judgement::pass(format!("its first layers are those of {}", base.name)),
         false => Judgement::unknown(format!("it says that it is built on {}, whose layers were not all read", base.name)),
     }
 }

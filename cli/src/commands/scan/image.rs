@@ -1,21 +1,16 @@
 //! `coffer scan image`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
-use coffer_images::{Against, Choice, Facts, Image as Opened, OpenError, gather, judge_against};
+use coffer_images::{Against, Facts, gather, judge_against};
 use coffer_packages::{Subject, bill};
-use coffer_registry::{Client, Credentials, Reference, Registries};
-use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     attest::{Asked, attest},
+    place::Place,
     report::{Options, show, today, unshown},
+    trust::Trusted,
 };
 use crate::{
     app::App,
@@ -23,12 +18,8 @@ use crate::{
     commands::advisories,
     exit::Exit,
     failure::{Failure, Result},
-    input::Source,
     output::Progress,
 };
-
-/// Bytes of a file of registries' passwords or CAs, at most.
-pub(crate) const REGISTRY_FILE_BYTES_MAX: usize = 1 << 20;
 
 /// Check an image: secrets in it, what it is made of, and how it is run
 ///
@@ -41,6 +32,9 @@ pub(crate) const REGISTRY_FILE_BYTES_MAX: usize = 1 << 20;
 ///
 /// An image is a folder with an OCI layout, an archive (of OCI's format, or of `docker save`), or else a name in a registry, whose user and
 /// password are read from Docker's configuration.
+///
+/// With --cosign-key it must be signed, with --trusted-registry be from there, with --trusted-base be built on one of them; --trust has all of it
+/// in a file. Signatures lie beside the image, or beside the index that it is from, and are verified with the key alone: no transparency log is asked.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -49,28 +43,13 @@ Examples:
   docker save app:1.4 -o app.tar && coffer scan image app.tar
   coffer scan image app.tar -o json | jq '.findings[] | select(.tier == \"gate\")'
   coffer scan image registry.example.com/team/app:1.4 --attest release
+  coffer scan image registry.example.com/team/app:1.4 --cosign-key cosign.pub --trusted-registry registry.example.com/team
   coffer scan image app.tar --advisories advisories.coffer
   coffer scan image app.tar --sbom app.cdx.json
   coffer scan image app.tar --sarif app.sarif --fail-on critical")]
 pub(crate) struct Image {
-    /// A folder, an archive, or HOST/REPOSITORY[:TAG][@DIGEST]
-    #[arg(value_name = "IMAGE")]
-    image: String,
-    /// Which one, where a folder or an archive has several
-    #[arg(long, value_name = "TAG")]
-    tag: Option<String>,
-    /// The platform, where it is for several [default: linux on this machine's processor]
-    #[arg(long, value_name = "OS/PROCESSOR")]
-    platform: Option<String>,
-    /// Docker's configuration with the registry's password [default: config.json in $DOCKER_CONFIG or ~/.docker]
-    #[arg(long, value_name = "FILE")]
-    docker_config: Option<PathBuf>,
-    /// CA certificates (PEM) of the registry, beside the public ones
-    #[arg(long, value_name = "FILE")]
-    registry_ca: Option<PathBuf>,
-    /// The registry has no TLS; it is told no password
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    place: Place,
     /// Advisories to compare the image's packages with, as `coffer advisories import` makes them
     #[arg(long, value_name = "FILE")]
     advisories: Option<PathBuf>,
@@ -84,6 +63,8 @@ pub(crate) struct Image {
     #[arg(long, value_name = "TIME", requires = "attest", value_parser = parse_ttl)]
     ttl: Option<Duration>,
     #[command(flatten)]
+    trusted: Trusted,
+    #[command(flatten)]
     options: Options,
 }
 
@@ -91,9 +72,10 @@ impl Image {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         // Before anything is pulled: a wrong name should not take a minute to be told.
         let advisories = self.advisories.as_deref().map(advisories::open).transpose()?;
-        let facts = self.facts(app).await?;
-        let against = Against { advisories: advisories.as_ref(), today: Some(today(app)) };
-        let mut report = judge_against(&self.image, &facts, &against);
+        let trust = self.trusted.read(app)?;
+        let facts = self.facts(app, trust.has_keys()).await?;
+        let against = Against { advisories: advisories.as_ref(), today: Some(today(app)), trust: Some(&trust) };
+        let mut report = judge_against(&self.place.image, &facts, &against);
         let exit = match &self.sbom {
             Some(path) if path.as_os_str() == "-" => {
                 app.out.raw(self.bill(&facts).as_bytes())?;
@@ -119,7 +101,7 @@ impl Image {
     fn bill(&self, facts: &Facts) -> String {
         let digest = facts.manifest.as_ref().or(facts.config_digest.as_ref()).map(ToString::to_string);
         let subject = Subject {
-            name: &self.image,
+            name: &self.place.image,
             digest: digest.as_deref(),
             scanner: env!("CARGO_PKG_VERSION"),
             distribution: facts.distribution.as_ref(),
@@ -127,67 +109,16 @@ impl Image {
         bill(&subject, &facts.packages)
     }
 
-    /// What is known of the image, from wherever it is.
-    async fn facts(&self, app: &App) -> Result<Facts> {
-        let choice = Choice { name: self.tag.clone(), platform: self.platform.clone() };
-        let path = PathBuf::from(&self.image);
-        if path.exists() {
-            return self.looked_at(app, move || Opened::open(&path, &choice)).await;
-        }
-        let (client, reference) = self.registry(app)?;
-        let runtime = Handle::current();
-        self.looked_at(app, move || Opened::pull(client, &reference, &runtime, &choice)).await
-    }
-
-    /// What is known of the image, while a person sees how far it is.
-    async fn looked_at(
-        &self,
-        app: &App,
-        open: impl FnOnce() -> std::result::Result<Opened, OpenError> + Send + 'static,
-    ) -> Result<Facts> {
+    /// What is known of the image, while a person sees how far it is. Its signatures are asked for only where they matter.
+    async fn facts(&self, app: &App, is_to_be_signed: bool) -> Result<Facts> {
         let mut progress = Progress::new(&app.out);
-        let looked = spawn_blocking(move || {
-            let image = open()?;
-            Ok(gather(image, &mut |at| {
+        let looked = self.place.with(app, move |mut image| {
+            let signatures = is_to_be_signed.then(|| image.signatures()).transpose()?;
+            let facts = gather(image, &mut |at| {
                 progress.say(|| format!("layer {} of {}: {} MB", at.layer, at.layers, at.bytes / 1_000_000));
-            }))
+            });
+            Ok(Facts { signatures, ..facts })
         });
-        match looked.await {
-            Ok(facts) => facts.map_err(|error: OpenError| self.unopened(&error)),
-            Err(error) => Err(Failure::new(Exit::Failed, format!("the scan ended early: {error}"))),
-        }
-    }
-
-    fn unopened(&self, error: &OpenError) -> Box<Failure> {
-        let what = format!("cannot look at {}", self.image);
-        match error {
-            OpenError::Registry(error) => Failure::new(Exit::Unavailable, what).why(error.to_string()),
-            OpenError::Several(..) => {
-                Failure::usage(what).why(error.to_string()).next(format!("coffer scan image {} --tag TAG", self.image))
-            }
-            error => Failure::usage(what).why(error.to_string()),
-        }
-    }
-
-    fn registry(&self, app: &App) -> Result<(Arc<Client>, Reference)> {
-        let reference: Reference = self.image.parse().map_err(|error| {
-            Failure::usage(format!("there is no file {}, and it is no image in a registry", self.image))
-                .why(format!("{error}"))
-                .next("write HOST/REPOSITORY:TAG, or the path of a folder or an archive")
-        })?;
-        let file = |path: &Path| app.input.bytes(&Source::File(path.to_owned()), REGISTRY_FILE_BYTES_MAX);
-        let config = self.docker_config.clone().or_else(|| app.environment.docker_config.clone().filter(|path| path.exists()));
-        let credentials = match &config {
-            Some(path) => Credentials::read(&file(path)?)
-                .map_err(|error| Failure::usage(format!("{} cannot be used: {error}", path.display())))?,
-            None => Credentials::default(),
-        };
-        let registries = Registries {
-            credentials,
-            plain_http: self.plain_http.then(|| reference.host().to_owned()).into_iter().collect(),
-            authorities: self.registry_ca.as_deref().map(file).transpose()?.map(|pem| pem.expose().to_vec()),
-        };
-        let client = Client::new(registries).map_err(|error| Failure::usage(format!("the registry cannot be asked: {error}")))?;
-        Ok((Arc::new(client), reference))
+        looked.await
     }
 }

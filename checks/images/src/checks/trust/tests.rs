@@ -141,7 +141,7 @@ fn what_cosign_saved_is_signed_by_its_key_and_no_other() {
     assert_eq!(evidence, format!("the signature {signature} by the key {key}"));
     let (statuses, evidence) = of_signatures(&facts, &of_keys(&[&Signed::new().pem()]));
     assert_eq!(statuses, [Status::Fail, Status::NotApplicable]);
-    let expected = format!("1 signatures, and none that counts: {signature}: it is by no key that is trusted");
+    let expected = format!("no signature of 1 counts: {signature}: it is by no key that is trusted");
     assert_eq!(evidence, expected);
 }
 
