@@ -4,6 +4,7 @@
 //! recorded facts, and so that the vault can judge what somebody else has gathered. What could not be found out is
 //! [`Status::Unknown`], which never counts as passed.
 
+pub mod access;
 mod check;
 mod exception;
 mod finding;

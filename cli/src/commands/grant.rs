@@ -278,7 +278,8 @@ impl Grants {
     }
 }
 
-async fn list(app: &App, vault: &Vault, path: String, principal: String) -> Result<Vec<Granted>> {
+/// The grants that reach a path, and those to a principal: empty for all.
+pub(super) async fn list(app: &App, vault: &Vault, path: String, principal: String) -> Result<Vec<Granted>> {
     let attempt = vault.attempt("list grants");
     let mut service = vault.client.grants();
     Ok(all_pages!(app, &attempt, grants, |page_token| {

@@ -10,6 +10,7 @@ use crate::{
     output::{Table, pairs},
 };
 
+mod access;
 mod attest;
 mod base;
 mod host;
@@ -21,7 +22,7 @@ mod sarif;
 mod trust;
 mod workload;
 
-/// Check a host, an image or a workload
+/// Check a host, an image, a workload, or who else can reach a secret
 ///
 /// Each check says what should hold and how bad it is where it does not. It passes, fails, is unknown (which is never as good as passed)
 /// or is about nothing here. The exit status is 7 where something fails that is as bad as --fail-on says and has no exception.
@@ -33,6 +34,7 @@ Examples:
   coffer scan host
   coffer scan image registry.example.com/team/app:1.4
   coffer scan workload -f deployment.yaml
+  coffer scan access kv/prod/payments
   coffer scan host --sarif host.sarif --fail-on critical
   coffer scan --explain HST-01
   coffer scan --list")]
@@ -49,6 +51,7 @@ pub(crate) struct Scan {
 
 #[derive(Subcommand)]
 enum What {
+    Access(access::Access),
     Base(base::Base),
     Host(host::Host),
     Image(image::Image),
@@ -58,6 +61,7 @@ enum What {
 impl Scan {
     pub(crate) async fn run(self, app: &App) -> Result<Exit> {
         match (self.what, self.explain) {
+            (Some(What::Access(command)), _) => command.run(app).await,
             (Some(What::Base(command)), _) => command.run(app).await,
             (Some(What::Host(command)), _) => command.run(app),
             (Some(What::Image(command)), _) => command.run(app).await,
@@ -71,7 +75,10 @@ impl Scan {
 
 /// Every check that there is.
 pub(crate) fn catalogue() -> impl Iterator<Item = &'static Check> {
-    coffer_checks::host::checks().chain(coffer_checks::workload::checks()).chain(coffer_images::catalogue())
+    coffer_checks::host::checks()
+        .chain(coffer_checks::workload::checks())
+        .chain(coffer_checks::access::checks())
+        .chain(coffer_images::catalogue())
 }
 
 /// Every check, in the order of the ids.

@@ -1,5 +1,6 @@
 //! The main job on a real Kubernetes, with the manifests of `examples/` as they are.
 
+mod access;
 mod chart;
 mod database;
 mod doctor;

@@ -11,6 +11,7 @@ use coffer_tests::{cluster::Cluster, command::Coffer, programs::Programs};
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod access;
 mod packages;
 mod trust;
 
