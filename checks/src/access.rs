@@ -68,7 +68,7 @@ impl<'a> Judging<'a> {
         for (verbs, group, resources, at) in check.asked {
             let vault = Target { namespace: Some(self.vault.to_owned()), service_account: None };
             let places: Vec<&Target> = match at {
-                Where::Workload | Where::Account => targets.iter().collect(),
+                Where::Account => targets.iter().collect(),
                 Where::Both => targets.iter().chain([&vault]).collect(),
                 Where::Vault => vec![&vault],
                 Where::Cluster => Vec::new(),

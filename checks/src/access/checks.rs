@@ -5,8 +5,6 @@ use crate::{Check, Severity, Tier};
 /// Where a check looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Where {
-    /// At the workload's namespace.
-    Workload,
     /// At the service account itself, by its name.
     Account,
     /// At the workload's namespace, and at the vault's.

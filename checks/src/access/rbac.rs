@@ -255,11 +255,11 @@ impl Rbac {
     }
 
     /// The names that a binding lets this be done to, none for all; nothing where it does not.
-    fn reach(&self, binding: &Binding, request: &Request<'_>) -> Option<BTreeSet<&str>> {
+    fn reach<'a>(&'a self, binding: &'a Binding, request: &Request<'_>) -> Option<BTreeSet<&'a str>> {
         let mut named = BTreeSet::new();
         for rule in self.rules(binding) {
             match rule.reach(request) {
-                Some(names) if names.is_empty() => return Some(BTreeSet::new()),
+                Some([]) => return Some(BTreeSet::new()),
                 Some(names) => named.extend(names.iter().map(String::as_str)),
                 None => {}
             }

@@ -136,7 +136,7 @@ fn everybody_who_can_reach_a_workload_is_told_once_for_each_check_and_place() {
         failed(&rbac, "RBA-09"),
         ["ServiceAccount monitoring/agent at the cluster", "User olga at service account shop/api"]
     );
-    assert_eq!(failed(&rbac, "RBA-10"), [String::new(); 0]);
+    assert!(failed(&rbac, "RBA-10").is_empty());
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn what_everybody_may_is_a_finding_of_its_own_and_critical() {
         (user("system:anonymous"), "RBA-10"),
         (group("system:serviceaccounts:shop"), "RBA-05"),
     ] {
-        let rbac = read(&[exec.clone(), bound("shop", "x", "ClusterRole exec", &[subject.clone()])]);
+        let rbac = read(&[exec.clone(), bound("shop", "x", "ClusterRole exec", std::slice::from_ref(&subject))]);
         let report = judge("shop/api", &rbac, &shop(), "coffer");
         let counted: BTreeSet<_> = report.findings.iter().filter(|found| found.counts()).map(|found| found.check.id).collect();
         assert_eq!(counted, BTreeSet::from([check]), "{subject}");
