@@ -94,9 +94,13 @@ impl Signature {
             Ok(signed) => signed,
             Err(why) => return Verdict::None(why),
         };
-        match keys.iter().find(|key| key.verify(&signed.message, &signed.signature).is_ok()) {
-            Some(key) => Verdict::By(key, (signed.read)(&signed.payload)),
-            None => Verdict::None("it is by no key that is trusted"),
+        let Some(key) = keys.iter().find(|key| key.verify(&signed.message, &signed.signature).is_ok()) else {
+            return Verdict::None("it is by no key that is trusted");
+        };
+        match (signed.read)(&signed.payload) {
+            Ok(claim) => Verdict::By(key, Ok(claim)),
+            Err(NoClaim::Wrong(why)) => Verdict::By(key, Err(why)),
+            Err(NoClaim::Attests) => Verdict::None("it attests something about an image, and does not sign it"),
         }
     }
 }
@@ -106,7 +110,15 @@ struct Signed {
     message: Vec<u8>,
     signature: Vec<u8>,
     payload: Vec<u8>,
-    read: fn(&[u8]) -> Result<Claim, &'static str>,
+    read: fn(&[u8]) -> Result<Claim, NoClaim>,
+}
+
+/// Why what is signed signs no image.
+enum NoClaim {
+    /// It is not what it should be.
+    Wrong(&'static str),
+    /// It is what it should be, and something else.
+    Attests,
 }
 
 #[cfg(test)]

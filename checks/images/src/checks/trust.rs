@@ -83,6 +83,13 @@ enum Wrong {
 }
 
 impl Trusted<'_> {
+    fn why(&self) -> &str {
+        match &self.wrong {
+            Some(Wrong::Image(why) | Wrong::Name(why)) => why,
+            None => "",
+        }
+    }
+
     fn named(&self) -> String {
         format!("the signature {} by the key {}", self.signature.digest, fingerprint(self.key))
     }
@@ -119,7 +126,7 @@ fn unsigned(trusted: &[Trusted<'_>], mut others: Vec<String>, more: More) -> Str
         return "there is no signature beside it".to_owned();
     }
     let count = trusted.len() + others.len();
-    let about_another = trusted.iter().map(|one| format!("{}: it is not about this image", one.signature.digest));
+    let about_another = trusted.iter().map(|one| format!("{}: {}", one.signature.digest, one.why()));
     others = about_another.chain(others).collect();
     others.truncate(SIGNATURES_NAMED_MAX);
     let more =
@@ -135,11 +142,7 @@ fn says(trusted: &[Trusted<'_>]) -> Judgement {
     }
     // What comes nearest is told: a name is mended more easily than an image.
     let nearest = trusted.iter().find(|one| matches!(one.wrong, Some(Wrong::Name(_)))).unwrap_or(first);
-    let why = match &nearest.wrong {
-        Some(Wrong::Image(why) | Wrong::Name(why)) => why.as_str(),
-        None => "",
-    };
-    Judgement::fail(format!("{}: {why}", nearest.named()))
+    Judgement::fail(format!("{}: {}", nearest.named(), nearest.why()))
 }
 
 /// What is wrong with what a trusted key has signed, if anything.

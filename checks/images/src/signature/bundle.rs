@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_registry::Digest;
 use serde::Deserialize;
 
-use super::{BUNDLE, Claim, Signed};
+use super::{BUNDLE, Claim, NoClaim, Signed};
 
 const PAYLOAD: &str = "application/vnd.in-toto+json";
 /// The versions of statements.
@@ -73,15 +73,16 @@ fn encoded(kind: &str, payload: &[u8]) -> Vec<u8> {
     encoded
 }
 
-fn read(payload: &[u8]) -> Result<Claim, &'static str> {
-    let statement: Statement = serde_json::from_slice(payload).map_err(|_| "what is signed is no statement of in-toto")?;
+fn read(payload: &[u8]) -> Result<Claim, NoClaim> {
+    let statement: Statement =
+        serde_json::from_slice(payload).map_err(|_| NoClaim::Wrong("what is signed is no statement of in-toto"))?;
     if !STATEMENTS.contains(&statement.r#type.as_str()) {
-        return Err("what is signed is a statement of a version that is not known");
+        return Err(NoClaim::Wrong("what is signed is a statement of a version that is not known"));
     }
     if statement.predicate_type != SIGNS {
-        return Err("what is signed attests something about an image, and does not sign it");
+        return Err(NoClaim::Attests);
     }
     let digests = statement.subject.into_iter().filter_map(|subject| subject.digest.sha256);
     let images: Result<Vec<Digest>, _> = digests.map(|digest| format!("sha256:{digest}").parse()).collect();
-    Ok(Claim { images: images.map_err(|_| "what is signed names a digest that is none")?, name: None })
+    Ok(Claim { images: images.map_err(|_| NoClaim::Wrong("what is signed names a digest that is none"))?, name: None })
 }

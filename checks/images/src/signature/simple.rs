@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_registry::Digest;
 use serde::Deserialize;
 
-use super::{Claim, Signed};
+use super::{Claim, NoClaim, Signed};
 
 /// What cosign calls its own.
 const KIND: &str = "cosign container image signature";
@@ -42,11 +42,12 @@ pub(super) fn signed(payload: &[u8], signature: &str) -> Result<Signed, &'static
     Ok(Signed { message: payload.to_vec(), signature, payload: payload.to_vec(), read })
 }
 
-fn read(payload: &[u8]) -> Result<Claim, &'static str> {
-    let payload: Payload = serde_json::from_slice(payload).map_err(|_| "what is signed is no payload of simple signing")?;
+fn read(payload: &[u8]) -> Result<Claim, NoClaim> {
+    let payload: Payload =
+        serde_json::from_slice(payload).map_err(|_| NoClaim::Wrong("what is signed is no payload of simple signing"))?;
     let Critical { identity, image, r#type } = payload.critical;
     if r#type != KIND {
-        return Err("what is signed is no image, by its type");
+        return Err(NoClaim::Wrong("what is signed is no image, by its type"));
     }
     let name = Some(identity.docker_reference).filter(|name| !name.is_empty());
     Ok(Claim { images: vec![image.docker_manifest_digest], name })

@@ -103,8 +103,7 @@ fn no_byte_of_what_was_signed_may_be_another() {
 fn an_attestation_by_the_same_key_does_not_sign() {
     let own = keys(P256);
     let attestation = bundle(include_bytes!("tests/attestation.bundle.json"));
-    let why = "what is signed attests something about an image, and does not sign it";
-    assert_eq!(attestation.verdict(&own), Verdict::By(&own[0], Err(why)));
+    assert_eq!(attestation.verdict(&own), Verdict::None("it attests something about an image, and does not sign it"));
 }
 
 #[test]
@@ -156,10 +155,6 @@ fn a_statement_is_read_in_one_way_only() {
     assert_eq!(maker.bundle(kind, &good, |_| ()), Verdict::By(&maker.1[0], Ok(claim)));
     let wrong = "what is signed is no statement of in-toto";
     for (payload, why) in [
-        (
-            good.replace("cosign/sign/v1", "cosign/sign/v2"),
-            "what is signed attests something about an image, and does not sign it",
-        ),
         (good.replace("Statement/v1", "Statement/v2"), "what is signed is a statement of a version that is not known"),
         (good.replace(hex, &hex.to_uppercase()), "what is signed names a digest that is none"),
         (good.replace(hex, &format!(r#"{hex}","sha256":"{}"#, "0".repeat(64))), wrong),
@@ -168,6 +163,8 @@ fn a_statement_is_read_in_one_way_only() {
     ] {
         assert_eq!(maker.bundle(kind, &payload, |_| ()), Verdict::By(&maker.1[0], Err(why)), "{payload}");
     }
+    let other = maker.bundle(kind, &good.replace("cosign/sign/v1", "cosign/sign/v2"), |_| ());
+    assert_eq!(other, Verdict::None("it attests something about an image, and does not sign it"));
     // The same text under another type of payload is something else that was signed.
     let other = maker.bundle("text/plain", &good, |_| ());
     assert_eq!(other, Verdict::None("the bundle has no statement of in-toto in it"));

@@ -195,7 +195,7 @@ fn a_signature_of_another_image_is_none_wherever_it_is_put() {
     signed.at(&signed.image, &[signed.layer(&other.to_string(), "")]);
     let (statuses, evidence) = signed.judged();
     assert_eq!(statuses, [Status::Fail, Status::Fail]);
-    assert!(evidence.ends_with("it is not about this image"), "{evidence}");
+    assert!(evidence.ends_with("it is about another image"), "{evidence}");
     // A bundle that refers to the image, and is about another.
     let moved = Signed::new();
     let mut descriptor = moved.bundle(&other);
