@@ -1,5 +1,6 @@
 //! The `coffer` command against a real vault, as people use it.
 
+mod access;
 mod credentials;
 mod dev;
 mod golden;
