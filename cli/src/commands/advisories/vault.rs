@@ -250,11 +250,11 @@ mod tests {
         let mut importer = Importer::new("2026-11-29".parse().unwrap());
         for (number, score) in [(1, "high"), (2, "low")].into_iter().take(count) {
             let text = format!(
-                r#"{{ "id": "DEBIAN-{number}", "modified": "2026-10-01", "aliases": ["CVE-{number}", "{}"],
+                r#"{{ "id": "DEBIAN-{number}", "modified": "2026-10-01", "aliases": ["CVE-{number}", "{number}{}"],
                 "database_specific": {{ "severity": "{score}" }}, "affected": [
                 {{ "package": {{ "ecosystem": "Debian:12", "name": "openssl" }},
                    "ranges": [{{ "type": "ECOSYSTEM", "events": [{{ "introduced": "0" }}, {{ "fixed": "3.0.2" }}] }}] }}] }}"#,
-                "X".repeat(ALIAS_BYTES_MAX + 1)
+                "X".repeat(ALIAS_BYTES_MAX)
             );
             importer.add(&format!("{number}.json"), text.as_bytes()).unwrap();
         }
