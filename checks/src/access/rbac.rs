@@ -237,7 +237,7 @@ impl Rbac {
         groups.contains(&MASTERS) || self.who(request).iter().any(|allowed| allowed.names.is_empty() && is_them(allowed.subject))
     }
 
-    /// Everybody whom a binding lets do this: a subject once for each binding. Those of [`MASTERS`], who may everything, are in none.
+    /// Everybody whom a binding lets do this: a subject once for each binding. Those of `system:masters`, who may everything, are in none.
     #[must_use]
     pub fn who(&self, request: &Request<'_>) -> Vec<Allowed<'_>> {
         let mut allowed = Vec::new();

@@ -73,29 +73,11 @@ macro_rules! rows {
 
 /// One row for each RPC. Called in this order, none spoils what a later one needs.
 pub(crate) fn rows() -> Vec<Row> {
-    [of_the_vault(), of_engines(), of_pki(), of_the_end()].into_iter().flatten().collect()
+    [of_the_vault(), of_the_gate(), of_engines(), of_pki(), of_the_end()].into_iter().flatten().collect()
 }
 
-fn of_the_vault() -> Vec<Row> {
+fn of_the_gate() -> Vec<Row> {
     rows! {
-        "AuditService"/"TailAudit", Only(&[AUDITOR]), audit.tail_audit(TailAuditRequest { last: 1, ..Default::default() }, stream);
-        "AuditService"/"GetCheckpoint", Only(&[AUDITOR]), audit.get_checkpoint(GetCheckpointRequest {});
-
-        "AuthService"/"LoginWorkload", Anyone, auth.login_workload(LoginWorkloadRequest::default());
-        "AuthService"/"LoginPassword", Anyone, auth.login_password(LoginPasswordRequest::default());
-        "AuthService"/"LoginCertificate", Anyone, auth.login_certificate(LoginCertificateRequest::default());
-        "AuthService"/"LoginBootstrap", Anyone, auth.login_bootstrap(LoginBootstrapRequest::default());
-        "AuthService"/"GetSelf", Session, auth.get_self(GetSelfRequest {});
-
-        "ClusterService"/"CreateCluster", Only(&[ADMIN]), clusters.create_cluster(CreateClusterRequest {
-            name: CLUSTER.into(), settings: settings(), ..Default::default() });
-        "ClusterService"/"GetCluster", Only(&[ADMIN, OFFICER, AUDITOR]), clusters.get_cluster(GetClusterRequest { name: CLUSTER.into() });
-        "ClusterService"/"ListClusters", Only(&[ADMIN, OFFICER, AUDITOR]), clusters.list_clusters(ListClustersRequest::default());
-        "ClusterService"/"UpdateCluster", Only(&[ADMIN]), clusters.update_cluster(UpdateClusterRequest {
-            name: "absent".into(), settings: settings(), ..Default::default() });
-        "ClusterService"/"DeleteCluster", Only(&[ADMIN]), clusters.delete_cluster(DeleteClusterRequest { name: "absent".into(), ..Default::default() });
-        "ClusterService"/"ConfirmPodLoss", Only(&[ADMIN]), clusters.confirm_pod_loss(ConfirmPodLossRequest { name: "absent".into() });
-
         "AdvisoryService"/"ListImagePackages", Only(&[ADMIN, OFFICER, AUDITOR]), advisories.list_image_packages(ListImagePackagesRequest::default());
         "AdvisoryService"/"ImportAdvisories", Only(&[OFFICER]), advisories.import_advisories(ImportAdvisoriesRequest {
             scopes: vec![AdvisoryScope { scope: "Go".into(), ..Default::default() }], ..Default::default() });
@@ -119,6 +101,28 @@ fn of_the_vault() -> Vec<Row> {
         "PostureService"/"GetPosture", Only(&[ADMIN, OFFICER, AUDITOR]), postures.get_posture(GetPostureRequest {
             cluster: CLUSTER.into(), node: "absent".into() });
         "PostureService"/"ConfirmPostureLoss", Only(&[OFFICER]), postures.confirm_posture_loss(ConfirmPostureLossRequest { cluster: CLUSTER.into() });
+    }
+}
+
+fn of_the_vault() -> Vec<Row> {
+    rows! {
+        "AuditService"/"TailAudit", Only(&[AUDITOR]), audit.tail_audit(TailAuditRequest { last: 1, ..Default::default() }, stream);
+        "AuditService"/"GetCheckpoint", Only(&[AUDITOR]), audit.get_checkpoint(GetCheckpointRequest {});
+
+        "AuthService"/"LoginWorkload", Anyone, auth.login_workload(LoginWorkloadRequest::default());
+        "AuthService"/"LoginPassword", Anyone, auth.login_password(LoginPasswordRequest::default());
+        "AuthService"/"LoginCertificate", Anyone, auth.login_certificate(LoginCertificateRequest::default());
+        "AuthService"/"LoginBootstrap", Anyone, auth.login_bootstrap(LoginBootstrapRequest::default());
+        "AuthService"/"GetSelf", Session, auth.get_self(GetSelfRequest {});
+
+        "ClusterService"/"CreateCluster", Only(&[ADMIN]), clusters.create_cluster(CreateClusterRequest {
+            name: CLUSTER.into(), settings: settings(), ..Default::default() });
+        "ClusterService"/"GetCluster", Only(&[ADMIN, OFFICER, AUDITOR]), clusters.get_cluster(GetClusterRequest { name: CLUSTER.into() });
+        "ClusterService"/"ListClusters", Only(&[ADMIN, OFFICER, AUDITOR]), clusters.list_clusters(ListClustersRequest::default());
+        "ClusterService"/"UpdateCluster", Only(&[ADMIN]), clusters.update_cluster(UpdateClusterRequest {
+            name: "absent".into(), settings: settings(), ..Default::default() });
+        "ClusterService"/"DeleteCluster", Only(&[ADMIN]), clusters.delete_cluster(DeleteClusterRequest { name: "absent".into(), ..Default::default() });
+        "ClusterService"/"ConfirmPodLoss", Only(&[ADMIN]), clusters.confirm_pod_loss(ConfirmPodLossRequest { name: "absent".into() });
 
         "GrantService"/"CreateGrant", Only(&[OFFICER]), grants.create_grant(CreateGrantRequest {
             actions: vec!["read".into()], path: PATH.into(), principal: "k8s:test/shop/reader".into(), ..Default::default() });

@@ -263,15 +263,27 @@ fn no_secret_is_left(cluster: &Cluster, canaries: &Canaries) -> Result<()> {
 /// With the token of its pod, and no other account's; a second time it is refused.
 fn a_service_account_creates_an_operator_once(installed: &Installed) -> Result<()> {
     let pod = |name: &str, account: &str| {
-        let script = "coffer --address https://coffer.coffer.svc:8200 --ca /ca/ca.pem login --method bootstrap --credential-file /token/token \
-                      && coffer --address https://coffer.coffer.svc:8200 --ca /ca/ca.pem user create $0 --role auditor --pin $1";
-        let mut spec = template(&["sh", "-c", script, name, &"0".repeat(64)]);
+        // There is no shell in the image: one container logs in, and the next one uses the session.
+        let vault = ["coffer", "--address", "https://coffer.coffer.svc:8200", "--ca", "/ca/ca.pem"];
+        let log_in = ["login", "--method", "bootstrap", "--credential-file", "/token/token"];
+        let pin = "0".repeat(64);
+        let create = ["user", "create", name, "--role", "auditor", "--pin", &pin];
+        let mut spec = template(&[]);
         spec["serviceAccountName"] = json!(account);
         spec["restartPolicy"] = json!("Never");
-        spec["containers"][0]["image"] = json!("registry.coffer.dev/coffer-server:0.1.0");
-        spec["containers"][0]["env"] = json!([{ "name": "HOME", "value": "/home" }]);
+        let mut container = spec["containers"][0].take();
+        container["image"] = json!("registry.coffer.dev/coffer-server:0.1.0");
+        container["env"] = json!([{ "name": "HOME", "value": "/home" }]);
         let mounts = [("home", "/home"), ("token", "/token"), ("ca", "/ca")];
-        spec["containers"][0]["volumeMounts"] = mounts.map(|(name, path)| json!({ "name": name, "mountPath": path })).into();
+        container["volumeMounts"] = mounts.map(|(name, path)| json!({ "name": name, "mountPath": path })).into();
+        let step = |name: &str, command: &[&str]| {
+            let mut step = container.clone();
+            step["name"] = json!(name);
+            step["command"] = vault.iter().chain(command).copied().collect();
+            step
+        };
+        spec["initContainers"] = json!([step("login", &log_in)]);
+        spec["containers"] = json!([step("create", &create)]);
         let token = json!({ "serviceAccountToken": { "audience": "coffer", "path": "token", "expirationSeconds": 3600 } });
         spec["volumes"] = json!([
             { "name": "home", "emptyDir": { "medium": "Memory" } },
@@ -287,7 +299,7 @@ fn a_service_account_creates_an_operator_once(installed: &Installed) -> Result<(
         cluster.apply(&pod(name, account))?;
         let wait = format!("--for=jsonpath={{.status.phase}}={phase}");
         let ended = cluster.kubectl(["-n", "shop", "wait", &wait, &format!("pod/{name}"), "--timeout=60s"]);
-        let told = cluster.kubectl(["-n", "shop", "logs", name])?;
+        let told = cluster.kubectl(["-n", "shop", "logs", name, "-c", "login"])?;
         ended.with_context(|| told.clone())?;
         ensure!(phase == "Succeeded" || told.contains("refused"), "{name}: {told}");
     }
