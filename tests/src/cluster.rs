@@ -23,6 +23,9 @@ use crate::{
 /// What `examples/` calls the registry; the test cluster's nodes find their own behind that name.
 pub const REGISTRY: &str = "registry.coffer.dev";
 
+/// What has kubectl run commands in pods over SPDY: over web sockets it now and then loses what a command says first ("Unknown stream id").
+pub const KUBECTL_EXEC: (&str, &str) = ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false");
+
 /// A Kubernetes that is up.
 #[derive(Debug, Clone)]
 pub struct Cluster {
@@ -98,7 +101,7 @@ impl Cluster {
     /// Where it cannot be started.
     pub fn try_kubectl(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Output> {
         let mut command = Command::new("kubectl");
-        command.env("KUBECONFIG", &self.kubeconfig).args(arguments).stdin(Stdio::null());
+        command.env("KUBECONFIG", &self.kubeconfig).envs([KUBECTL_EXEC]).args(arguments).stdin(Stdio::null());
         command.output().context("kubectl cannot be started: is tests/cluster built?")
     }
 
@@ -109,6 +112,7 @@ impl Cluster {
     pub fn kubectl_with(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &str) -> Result<String> {
         let mut child = Command::new("kubectl")
             .env("KUBECONFIG", &self.kubeconfig)
+            .envs([KUBECTL_EXEC])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -11,7 +11,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use coffer_tests::{cluster::Cluster, memory, programs::Programs, wait};
+use coffer_tests::{
+    cluster::{Cluster, KUBECTL_EXEC},
+    memory,
+    programs::Programs,
+    wait,
+};
 use tempfile::TempDir;
 
 use super::{
@@ -76,7 +81,7 @@ impl Shell {
     pub(crate) fn start_in(cluster: &Cluster, programs: &Programs) -> Result<Self> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", cluster.network()?.display())).arg("unshare");
-        command.env_clear().env("KUBECONFIG", cluster.kubeconfig());
+        command.env_clear().env("KUBECONFIG", cluster.kubeconfig()).envs([KUBECTL_EXEC]);
         let shell = Self::start_by(command, programs)?;
         let project = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         for folder in ["charts", "examples"] {
