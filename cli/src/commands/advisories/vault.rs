@@ -202,9 +202,8 @@ pub(super) async fn import(app: &App, vault: &Vault, known: &Known, force: bool)
     app.out.result(&shown, |_| {
         pairs(&[
             ("Ecosystems", shown.ecosystems.join(", ")),
-            ("Compared", format!("the packages of {} verdicts", looked.compared)),
-            ("Found", format!("{matches} advisories about {images} images, bad enough for their verdicts")),
-            ("Failing", format!("{} verdicts that had passed, but for exceptions", shown.verdicts_failing)),
+            ("Verdicts", format!("{} compared; {} fail now for an advisory", looked.compared, shown.verdicts_failing)),
+            ("Advisories", format!("{matches}, in {images} of the images")),
             ("Pods", format!("{} of {} whose images passed do not any more", shown.pods_failing, shown.pods_passing)),
         ])
     })?;
@@ -231,7 +230,7 @@ pub(super) async fn plan(app: &App, vault: &Vault, known: &Known) -> Result<Exit
     planned.say("ecosystems", scopes.join(", "));
     planned.say("matches", request.matches.len());
     planned.say("images", request.images.len());
-    planned.checked(format!("the packages of {} verdicts were compared", looked.compared));
+    planned.say("verdicts compared", looked.compared);
     if !scopes.is_empty() {
         let preview = would::ask(vault, "look at what the import would take", Change::Import(request)).await?;
         would::lines(&preview).into_iter().for_each(|line| planned.checked(line));
