@@ -305,6 +305,33 @@ async fn an_import_is_an_officers_and_is_about_what_signers_have_signed() -> Res
     Ok(())
 }
 
+/// Verdicts on a page, at most.
+const PAGE_MAX: u8 = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_listed_in_pages_with_nothing_left_out() -> Result<()> {
+    let gate = Gate::new().await?;
+    let pages = async || {
+        let (mut token, mut pages) = (String::new(), Vec::new());
+        loop {
+            let request = ListImagePackagesRequest { page_token: token };
+            let page = gate.officer.advisories().list_image_packages(request).await?.into_inner();
+            pages.push(page.images.len());
+            token = page.next_page_token;
+            if token.is_empty() {
+                return anyhow::Ok(pages);
+            }
+        }
+    };
+    for number in 0..PAGE_MAX {
+        gate.ci.gate().attest_image(request(scan(number), Vec::new())).await?;
+    }
+    ensure!(pages().await? == [usize::from(PAGE_MAX)]);
+    gate.ci.gate().attest_image(request(scan(PAGE_MAX), Vec::new())).await?;
+    ensure!(pages().await? == [usize::from(PAGE_MAX), 1]);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_most_pods_would_not_outlive_waits_for_somebody_who_means_it() -> Result<()> {
     let gate = Gate::new().await?;

@@ -25,6 +25,9 @@ use super::Builder;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
+/// Bytes of a file of what is trusted, at most.
+const TRUST_BYTES_MAX: usize = 4 << 20;
+
 /// Debian's registry, without TLS, and what signs what is in it.
 struct Registry {
     builder: Builder,
@@ -238,6 +241,13 @@ fn registries_and_base_images_are_trusted_by_a_file() -> Result<()> {
     ensure!(found == (0, vec!["pass".to_owned(); 4]), "{found:?}");
     let found = judged(&coffer, &[&at, "--trusted-base", &bases, "--trusted-registry", "docker.io"], &all[2..])?;
     ensure!(found == (7, vec!["fail".to_owned(), "pass".to_owned()]), "{found:?}");
+    // The longest file that is read, and one that is a byte longer.
+    let padded = |bytes: usize| format!("{trust}#{}", "x".repeat(bytes - trust.len() - 1));
+    let found = judged(&coffer, &[&at, "--trust", &file("long.yaml", &padded(TRUST_BYTES_MAX))?], &all)?;
+    ensure!(found == (0, vec!["pass".to_owned(); 4]), "{found:?}");
+    let ran =
+        coffer.run(["scan", "image", "--plain-http", &at, "--trust", &file("longer.yaml", &padded(TRUST_BYTES_MAX + 1))?])?;
+    ensure!(ran.code == 2 && ran.stderr.contains("longer.yaml"), "{ran:?}");
     for (arguments, told) in [
         (["--trust", &file("unknown.yaml", "registry: [a.example]\n")?], "unknown field `registry`"),
         (["--trusted-base", &file("more.yaml", &trust)?], "it has more than bases"),

@@ -259,6 +259,18 @@ fn so_many_signatures_of_so_many_bytes_are_looked_at_and_no_more() {
 }
 
 #[test]
+fn so_many_signatures_are_named_and_no_more() {
+    for count in [SIGNATURES_NAMED_MAX, SIGNATURES_NAMED_MAX + 1] {
+        let signed = Signed::new();
+        let others = (0..count).map(|number| signed.layer(&Digest::of(number.to_string().as_bytes()).to_string(), ""));
+        signed.at(&signed.image, &others.collect::<Vec<_>>());
+        let (_, evidence) = signed.judged();
+        assert!(evidence.starts_with(&format!("no signature of {count} counts: ")), "{evidence}");
+        assert_eq!(evidence.matches("it is about another image").count(), SIGNATURES_NAMED_MAX, "{evidence}");
+    }
+}
+
+#[test]
 fn what_is_broken_beside_an_image_signs_nothing_and_hides_nothing() {
     let layer =
         |digest: Digest| json!({ "mediaType": SIMPLE, "digest": digest, "size": 1, "annotations": { SIMPLE_ANNOTATION: "" } });
