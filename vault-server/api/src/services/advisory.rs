@@ -31,7 +31,6 @@ service! { AdvisoryService:
 
 /// An import as a request asks for it.
 pub(super) fn import(request: ImportAdvisoriesRequest) -> Result<NewImport, Failure> {
-    let twice = |what: &'static str| Failure::invalid(what);
     if request.images.len() > VERDICTS_MAX {
         let message = format!("an import has at most {VERDICTS_MAX} images");
         return Err(Failure::told(coffer_core::reason::Reason::LimitExceeded, message));
@@ -39,7 +38,7 @@ pub(super) fn import(request: ImportAdvisoriesRequest) -> Result<NewImport, Fail
     let mut new = NewImport { force: request.force, ..NewImport::default() };
     for AdvisoryScope { scope, newest, packages } in request.scopes {
         if new.scopes.insert(scope, (newest, packages)).is_some() {
-            return Err(twice("an import names each ecosystem once"));
+            return Err(Failure::invalid("an import names each ecosystem once"));
         }
     }
     for found in request.matches {
@@ -55,7 +54,7 @@ pub(super) fn import(request: ImportAdvisoriesRequest) -> Result<NewImport, Fail
     for image in request.images {
         let places = image.matches.into_iter().collect();
         if new.images.insert(super::gate::digest(&image.manifest)?, places).is_some() {
-            return Err(twice("an import names each image once"));
+            return Err(Failure::invalid("an import names each image once"));
         }
     }
     new.check()?;
@@ -148,11 +147,10 @@ impl Operation for Import {
         let Imported { verdicts_failing, pods_passing, pods_failing } = planned.answer;
         call.record.detail("verdicts_failing", verdicts_failing);
         call.record.detail("pods_failing", pods_failing);
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(planned.map(|_| ImportAdvisoriesResponse {
-            verdicts_failing: count(verdicts_failing),
-            pods_passing: count(pods_passing),
-            pods_failing: count(pods_failing),
+            verdicts_failing: convert::count(verdicts_failing),
+            pods_passing: convert::count(pods_passing),
+            pods_failing: convert::count(pods_failing),
         }))
     }
 }
@@ -171,13 +169,12 @@ impl Operation for ListImports {
 
     async fn run(&self, call: &mut Call) -> Result<Planned<ListAdvisoryImportsResponse>, Failure> {
         let known = call.vault.advisories();
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let imports = known.imports().map(|(scope, import, matches, images)| AdvisoryImport {
             scope: Some(AdvisoryScope { scope: scope.to_owned(), newest: import.newest.clone(), packages: import.packages }),
             imported: convert::time(import.imported),
             imported_by: import.by.clone(),
-            matches: count(matches),
-            images: count(images),
+            matches: convert::count(matches),
+            images: convert::count(images),
         });
         Ok(Planned::read(ListAdvisoryImportsResponse { imports: imports.collect() }))
     }

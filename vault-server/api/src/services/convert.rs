@@ -20,6 +20,11 @@ pub(crate) fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, F
     text.parse().map_err(|_| Failure::invalid("an id is 32 lower-case hexadecimal digits"))
 }
 
+/// A number of things on the wire.
+pub(crate) fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// A package as a request gives it.
 pub(crate) fn image_package(package: proto::ImagePackage) -> ImagePackage {
     ImagePackage { scope: package.scope, name: package.name, version: package.version }

@@ -60,7 +60,7 @@ pub(super) fn digest(text: &str) -> Result<Digest, Failure> {
 fn told(mut advisories: Vec<String>) -> (Vec<String>, u32) {
     let further = advisories.len().saturating_sub(ADVISORIES_TOLD_MAX);
     advisories.truncate(ADVISORIES_TOLD_MAX);
-    (advisories, u32::try_from(further).unwrap_or(u32::MAX))
+    (advisories, convert::count(further))
 }
 
 /// A verdict on the wire.
@@ -214,7 +214,7 @@ impl Operation for RevokeVerdict {
 
     async fn run(&self, call: &mut Call) -> Result<Planned<RevokeVerdictResponse>, Failure> {
         let planned = call.vault.revoke_verdicts(&call.who.caller, (self.manifest, &self.signer), &self.reason, self.undo)?;
-        Ok(planned.map(|count| RevokeVerdictResponse { verdicts: u32::try_from(count).unwrap_or(u32::MAX) }))
+        Ok(planned.map(|count| RevokeVerdictResponse { verdicts: convert::count(count) }))
     }
 }
 

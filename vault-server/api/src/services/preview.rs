@@ -23,7 +23,6 @@ service! { PreviewService:
 struct PreviewChange(Proposal);
 
 fn wire(preview: Preview) -> PreviewChangeResponse {
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let loss = |Loss { action, path, held, why }: Loss| PreviewedLoss {
         action: action.to_string(),
         path: path.to_string(),
@@ -43,10 +42,10 @@ fn wire(preview: Preview) -> PreviewChangeResponse {
     };
     PreviewChangeResponse {
         pods: preview.pods.into_iter().map(pod).collect(),
-        further_pods: count(preview.further),
-        pods_seen: count(preview.seen),
-        pods_passing: count(preview.passing),
-        pods_failing: count(preview.failing),
+        further_pods: convert::count(preview.further),
+        pods_seen: convert::count(preview.seen),
+        pods_passing: convert::count(preview.passing),
+        pods_failing: convert::count(preview.failing),
     }
 }
 

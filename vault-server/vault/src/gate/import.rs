@@ -21,7 +21,7 @@ use super::{
     advisories::{AdvisoriesRecord, AdvisoryMatch, KNOWN},
     images::{Judge, facts_by},
     packages::ImagePackage,
-    record::{VerdictRecord, rank},
+    record::{VerdictRecord, is_plain, rank},
 };
 use crate::{Failure, Planned, Unsealed};
 
@@ -65,9 +65,8 @@ impl NewImport {
                 ),
             ));
         }
-        let word = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
         let is_scope = |(scope, (newest, _)): (&String, &(String, u64))| {
-            !scope.is_empty() && word(scope, SCAN_WORD_BYTES_MAX) && (newest.is_empty() || newest.parse::<Day>().is_ok())
+            !scope.is_empty() && is_plain(scope, SCAN_WORD_BYTES_MAX) && (newest.is_empty() || newest.parse::<Day>().is_ok())
         };
         if !self.scopes.iter().all(is_scope) {
             return refused(format!(
@@ -76,9 +75,9 @@ impl NewImport {
         }
         for found in &self.matches {
             let names = [&found.advisory].into_iter().chain(&found.aliases);
-            let is_named = names.clone().all(|name| !name.is_empty() && word(name, SCAN_WORD_BYTES_MAX));
+            let is_named = names.clone().all(|name| !name.is_empty() && is_plain(name, SCAN_WORD_BYTES_MAX));
             let is_known = self.scopes.contains_key(&found.package.scope) && rank(&found.severity).is_some();
-            let is_short = found.aliases.len() <= ADVISORY_ALIASES_MAX && word(&found.fixed, SCAN_PACKAGE_BYTES_MAX);
+            let is_short = found.aliases.len() <= ADVISORY_ALIASES_MAX && is_plain(&found.fixed, SCAN_PACKAGE_BYTES_MAX);
             if !is_named || !is_known || !is_short || !found.package.is_plain() {
                 return refused(format!(
                     "an advisory has names of 1 to {SCAN_WORD_BYTES_MAX} bytes, at most {ADVISORY_ALIASES_MAX} beside the first, a severity, a \

@@ -181,6 +181,11 @@ pub(crate) fn name(manifest: &Digest, signer: &str) -> String {
     format!("{}.{signer}", manifest.hex())
 }
 
+/// Whether a text is within its limit and a line of its own.
+pub(crate) fn is_plain(text: &str, most: usize) -> bool {
+    text.len() <= most && !text.chars().any(char::is_control)
+}
+
 const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 
 /// How bad a severity is; none where it is no such word.

@@ -18,7 +18,7 @@ use coffer_crypto::random;
 
 use super::{
     packages::PackageList,
-    record::{Revocation, Scan, ScanException, SignerRecord, VerdictRecord, name, rank},
+    record::{Revocation, Scan, ScanException, SignerRecord, VerdictRecord, is_plain, name, rank},
     statement::{encoded, statement},
 };
 use crate::{Engine, Failure, Planned, PolicyChange, TransitPath, Unsealed, table::Change};
@@ -51,9 +51,8 @@ impl NewVerdict {
         if index.is_some() != index_manifests.contains(manifest) {
             return refused("an index is told with all its images, and the image is one of them".to_owned());
         }
-        let plain = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
-        if !plain(reference, REFERENCE_BYTES_MAX)
-            || [platform, scanner, advisories].iter().any(|text| !plain(text, SCAN_WORD_BYTES_MAX))
+        if !is_plain(reference, REFERENCE_BYTES_MAX)
+            || [platform, scanner, advisories].iter().any(|text| !is_plain(text, SCAN_WORD_BYTES_MAX))
         {
             let message = format!(
                 "a reference has at most {REFERENCE_BYTES_MAX} bytes, platform, scanner and advisories {SCAN_WORD_BYTES_MAX}; no control characters"
@@ -64,14 +63,14 @@ impl NewVerdict {
             return refused("fail_on is low, medium, high, critical, or empty".to_owned());
         }
         for finding in findings {
-            let word = plain(&finding.check, SCAN_WORD_BYTES_MAX) && !finding.check.is_empty();
+            let word = is_plain(&finding.check, SCAN_WORD_BYTES_MAX) && !finding.check.is_empty();
             let known = rank(&finding.severity).is_some()
                 && ["gate", "opt-in", "advisory"].contains(&finding.tier.as_str())
                 && ["fail", "unknown"].contains(&finding.status.as_str());
             if !word || !known {
                 return refused("a finding has a check, a tier, a severity and a status, each one of their words".to_owned());
             }
-            if !plain(&finding.evidence, FINDING_BYTES_MAX) || !plain(&finding.exception, FINDING_BYTES_MAX) {
+            if !is_plain(&finding.evidence, FINDING_BYTES_MAX) || !is_plain(&finding.exception, FINDING_BYTES_MAX) {
                 return refused(format!(
                     "evidence and exceptions have at most {FINDING_BYTES_MAX} bytes, and no control characters"
                 ));
@@ -92,12 +91,11 @@ fn check_exceptions(exceptions: &[ScanException]) -> Result<(), Failure> {
         let message = format!("a scan tells at most {SCAN_EXCEPTIONS_MAX} exceptions that later advisories can be about");
         return Err(Failure::told(Reason::LimitExceeded, message));
     }
-    let plain = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
     let is_one = |exception: &ScanException| {
         !exception.check.is_empty()
-            && plain(&exception.check, SCAN_WORD_BYTES_MAX)
-            && plain(&exception.subject, FINDING_BYTES_MAX)
-            && plain(&exception.reason, FINDING_BYTES_MAX)
+            && is_plain(&exception.check, SCAN_WORD_BYTES_MAX)
+            && is_plain(&exception.subject, FINDING_BYTES_MAX)
+            && is_plain(&exception.reason, FINDING_BYTES_MAX)
     };
     if exceptions.iter().all(is_one) {
         return Ok(());
@@ -287,7 +285,7 @@ impl Unsealed {
         reason: &str,
         undo: bool,
     ) -> Result<Planned<usize>, Failure> {
-        if reason.len() > FINDING_BYTES_MAX || reason.chars().any(char::is_control) {
+        if !is_plain(reason, FINDING_BYTES_MAX) {
             let message = format!("a reason has at most {FINDING_BYTES_MAX} bytes, and no control characters");
             return Err(Failure::told(Reason::InvalidArgument, message));
         }
