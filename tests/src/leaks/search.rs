@@ -166,11 +166,15 @@ impl Search {
     /// Where it cannot be read; a process that is gone has neither.
     pub fn process(&mut self, id: u32) -> Result<()> {
         let proc = Path::new("/proc").join(id.to_string());
-        self.file(&proc.join("cmdline"))?;
-        match self.file(&proc.join("environ")) {
-            Err(error) if is_denied(&error) && !rustix::process::geteuid().is_root() => Ok(()),
-            searched => searched,
+        for name in ["cmdline", "environ"] {
+            match self.file(&proc.join(name)) {
+                Err(error) if name == "environ" && is_denied(&error) && !rustix::process::geteuid().is_root() => {}
+                // It was there when the file was opened.
+                Err(error) if is_gone(&error) => {}
+                searched => searched?,
+            }
         }
+        Ok(())
     }
 
     /// Takes the control out of what was found at a place, where it must be.
@@ -202,7 +206,16 @@ impl Search {
 }
 
 fn is_denied(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(|io: &io::Error| io.kind() == io::ErrorKind::PermissionDenied))
+    io_error(error).is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// What Linux says of a process that has ended and was waited for.
+fn is_gone(error: &anyhow::Error) -> bool {
+    io_error(error).is_some_and(|io| rustix::io::Errno::from_io_error(io) == Some(rustix::io::Errno::SRCH))
+}
+
+fn io_error(error: &anyhow::Error) -> Option<&io::Error> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// Counts what is read.
@@ -285,6 +298,20 @@ mod tests {
         search.process(process.id()).unwrap();
         let found: Vec<_> = search.leaks().iter().map(|leak| leak.secret.as_str()).collect();
         assert_eq!(found, ["an argument", "a variable"]);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_told_from_one_that_cannot_be_read() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let arguments = File::open(format!("/proc/{}/cmdline", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut search = Canaries::default().search().unwrap();
+        let error = search.reader("its arguments", arguments).unwrap_err();
+        assert!(is_gone(&error), "{error:?}");
+        search.process(child.id()).unwrap();
+        let error = search.file(Path::new("/proc")).unwrap_err();
+        assert!(!is_gone(&error), "{error:?}");
     }
 
     #[test]
