@@ -4,6 +4,7 @@ mod pinned;
 mod renewals;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Output,
 };
@@ -61,6 +62,13 @@ impl Deployed {
         // A new node has everything to pull.
         let wait = ["--wait", "--timeout", "120s", "--set-file", &ca, "--set", &lifetime, "--set", VAULT];
         self.cluster.helm(["install", "coffer", &chart].iter().chain(&wait)).map(drop)
+    }
+
+    /// Which pods of the injector there are.
+    fn injectors(&self) -> Result<BTreeSet<String>> {
+        let label = "app.kubernetes.io/component=injector";
+        let uids = ["-n", "coffer", "get", "pods", "-l", label, "-o", "jsonpath={.items[*].metadata.uid}"];
+        Ok(self.cluster.kubectl(uids)?.split_whitespace().map(str::to_owned).collect())
     }
 
     /// Applies an object; what Kubernetes says to it is for the caller to see.

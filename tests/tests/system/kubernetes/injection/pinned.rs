@@ -27,9 +27,14 @@ pub(super) fn images_are_pinned(deployed: &Deployed) -> Result<()> {
         format!("injector.agentImage.repository={registry}/coffer-agent"),
     ];
     let set = set.iter().flat_map(|value| ["--set", value]);
+    let before = deployed.injectors()?;
     deployed
         .cluster
         .helm(["upgrade", "coffer", &chart, "--reuse-values", "--wait", "--timeout", "120s"].into_iter().chain(set))?;
+    // Helm waits for the new ones: one of before may be about to end, and answers until it has.
+    wait::until(POD_PATIENCE, "the injectors of before to be gone", || {
+        Ok(deployed.injectors()?.is_disjoint(&before).then_some(()))
+    })?;
     what_runs_is_what_the_tag_was(deployed, &registry)?;
     what_cannot_be_pinned_is_refused_by_name(deployed, &registry)?;
     nobody_takes_a_digest_away(deployed, &registry)?;

@@ -44,17 +44,11 @@ fn shown(deployed: &Deployed) -> Result<String> {
 
 /// The pods of before are gone whole when this is done.
 fn injectors_are_made_anew(deployed: &Deployed) -> Result<()> {
-    let injectors = || {
-        let label = "app.kubernetes.io/component=injector";
-        let names =
-            deployed.cluster.kubectl(["-n", "coffer", "get", "pods", "-l", label, "-o", "jsonpath={.items[*].metadata.uid}"])?;
-        Ok::<_, anyhow::Error>(names.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>())
-    };
-    let (before, begin) = (injectors()?, Instant::now());
+    let (before, begin) = (deployed.injectors()?, Instant::now());
     deployed.cluster.kubectl(["-n", "coffer", "rollout", "restart", "deployment", "coffer-injector"])?;
     let pods = asked(deployed, |_| {
         ensure!(begin.elapsed() < POD_PATIENCE, "the injectors of before are still there");
-        Ok(injectors()?.is_disjoint(&before))
+        Ok(deployed.injectors()?.is_disjoint(&before))
     })?;
     println!("{pods} pods were asked about while {} injectors were made anew", before.len());
     Ok(())
