@@ -3,8 +3,10 @@
 //! Each [`Target`] is a function of bytes. `tests/seeds.rs` feeds it the seeds and thousands of changes of them, in every
 //! run of the tests; `fuzz/run` feeds it what libFuzzer thinks of, for as long as it is told to.
 
+mod access;
 mod advisory;
 mod agent;
+mod archive;
 mod envelope;
 mod host;
 mod image;
@@ -55,6 +57,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "program", check: program::check, words: program::WORDS, bytes_max: 8_192, changes: 1_000 },
     Target { name: "version", check: version::check, words: version::WORDS, bytes_max: 256, changes: 60_000 },
     Target { name: "advisory", check: advisory::check, words: advisory::WORDS, bytes_max: 4_096, changes: 6_000 },
+    Target { name: "access", check: access::check, words: access::WORDS, bytes_max: 4_096, changes: 20_000 },
+    Target { name: "archive", check: archive::check, words: archive::WORDS, bytes_max: 16 << 10, changes: 4_000 },
 ];
 
 /// The target of this name.

@@ -100,6 +100,8 @@ targets! {
     what_is_built_into_a_program_is_found_alike_however_it_is_read = "program";
     versions_have_one_order = "version";
     advisories_are_kept_as_they_are_read_or_refused = "advisory";
+    whoever_is_told_of_may_do_what_is_told = "access";
+    archives_of_images_are_opened_or_refused = "archive";
 }
 
 /// What is refused at once tries little: most seeds are good ones.
@@ -136,6 +138,17 @@ fn seeds_reach_what_they_are_for() -> Result<()> {
         let mut importer = Importer::new("2026-01-01".parse().map_err(anyhow::Error::msg)?);
         importer.add(&format!("{name}.{end}"), text(name)?.as_bytes())?;
         ensure!(importer.finish().0.len() == 1, "{name}");
+    }
+    for name in ["access/exec", "access/gathered", "access/list"] {
+        let rbac = coffer_checks::access::Rbac::read(&[serde_json::from_str(&text(name)?)?])?;
+        let everybody = coffer_checks::access::judge("kv/shop/api", &rbac, &[], "coffer");
+        ensure!(rbac.len() >= 2 && everybody.findings.iter().any(|finding| finding.counts()), "{name}: {everybody:?}");
+    }
+    for (name, layers) in [("archive/oci", 1), ("archive/docker", 2), ("archive/several", 1)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
+        let choice = coffer_images::Choice { name: None, platform: Some("linux/amd64".to_owned()) };
+        let image = coffer_images::Image::open(&path, &choice)?;
+        ensure!(image.layers.len() == layers, "{name} has {} layers", image.layers.len());
     }
     for name in ["image/short", "image/whole", "image/address"] {
         let read = text(name)?.parse::<coffer_registry::Reference>();
