@@ -2,11 +2,16 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
+
 use crate::{
-    ecdsa::{self, Curve},
+    ecdsa::Curve,
     hash::sha256,
     sign::{PublicKey, SignatureInvalid},
-    x509::blocks,
+    x509::{self, KeyKind, X509Error, blocks},
 };
 
 /// What stands before a key of Ed25519 (RFC 8410).
@@ -28,10 +33,11 @@ const LINE: usize = 64;
 /// Bytes of a point of P-256, uncompressed (SEC 1).
 const P256_POINT_BYTES: usize = 65;
 
-/// A public key that others sign with: ECDSA on P-256 with SHA-256. The key says which algorithm a signature is of, never the signature.
+/// A public key that others sign with: ECDSA on P-256 or P-384, or RSA. The key says which algorithms a signature can be of, never the
+/// signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
-    point: [u8; P256_POINT_BYTES],
+    key: x509::PublicKey,
     fingerprint: [u8; 32],
 }
 
@@ -45,18 +51,28 @@ pub enum KeysError {
     #[error("it has something else than public keys in it: name the file with BEGIN PUBLIC KEY")]
     Label,
     /// The key is of another kind. That of Ed25519 is among them: cosign signs with Ed25519ph, which ring does not verify.
-    #[error("a key is ECDSA on P-256, which cosign generate-key-pair makes; others are not verified here")]
+    #[error("a key is ECDSA on P-256, which cosign generate-key-pair makes, ECDSA on P-384 or RSA; others are not verified here")]
     Kind,
+    /// The key is too weak to believe what it signs, or larger than is verified here.
+    #[error("a key of RSA has {} to {} bits, and a public exponent of 65537 or more", x509::RSA_BITS_MIN, x509::RSA_BITS_MAX)]
+    Weak,
 }
 
 impl VerifyingKey {
     /// The key of a SubjectPublicKeyInfo (DER).
     ///
     /// # Errors
-    /// [`KeysError::Kind`].
+    /// [`KeysError::Kind`] and [`KeysError::Weak`].
     pub fn read(spki: &[u8]) -> Result<Self, KeysError> {
-        let point = p256_point(spki).filter(|point| point.first() == Some(&4)).and_then(|point| point.try_into().ok());
-        Ok(Self { point: point.ok_or(KeysError::Kind)?, fingerprint: sha256(spki) })
+        let key = x509::PublicKey::from_info(spki).map_err(|error| match error {
+            X509Error::KeyWeak => KeysError::Weak,
+            _ => KeysError::Kind,
+        })?;
+        // In another encoding it would have another fingerprint.
+        if algorithms(key.kind()).is_empty() || key.info() != spki {
+            return Err(KeysError::Kind);
+        }
+        Ok(Self { key, fingerprint: sha256(spki) })
     }
 
     /// The keys of a text with PEM blocks, `max` at most.
@@ -77,12 +93,25 @@ impl VerifyingKey {
         &self.fingerprint
     }
 
-    /// Verifies that `signature`, in ASN.1 DER, is one of this key over `message`.
+    /// Verifies that `signature` is one of this key over `message`: of ECDSA in ASN.1 DER, with SHA-256, or SHA-384 on P-384; of RSA by
+    /// PKCS #1 v1.5 (RFC 8017), with SHA-256.
     ///
     /// # Errors
     /// [`SignatureInvalid`].
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureInvalid> {
-        ecdsa::verify(Curve::P256, &self.point, message, signature)
+        let key = self.key.bits();
+        let is_one = |algorithm| UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok();
+        algorithms(self.key.kind()).into_iter().any(is_one).then_some(()).ok_or(SignatureInvalid)
+    }
+}
+
+/// What keys of a kind sign with. Signers differ in the hash that they take for P-384: cosign 2 has SHA-256, as for all others.
+fn algorithms(kind: KeyKind) -> Vec<&'static dyn VerificationAlgorithm> {
+    match kind {
+        KeyKind::P256 => vec![&ECDSA_P256_SHA256_ASN1],
+        KeyKind::P384 => vec![&ECDSA_P384_SHA384_ASN1, &ECDSA_P384_SHA256_ASN1],
+        KeyKind::Rsa => vec![&RSA_PKCS1_2048_8192_SHA256],
+        KeyKind::Ed25519 => Vec::new(),
     }
 }
 
@@ -121,6 +150,7 @@ fn pem(before: &[u8], key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ecdsa::EcdsaKey;
 
     #[test]
     fn a_point_of_p256_is_found_in_its_key_and_in_nothing_else() {
@@ -136,31 +166,60 @@ mod tests {
 
     #[test]
     fn keys_that_verify_are_read_from_pem() {
-        let (one, two) = (ecdsa::EcdsaKey::generate(Curve::P256).unwrap(), ecdsa::EcdsaKey::generate(Curve::P256).unwrap());
-        let other = ecdsa::EcdsaKey::generate(Curve::P384).unwrap();
-        let text = ecdsa_pem(Curve::P256, one.public_key()) + &ecdsa_pem(Curve::P256, two.public_key());
-        let keys = VerifyingKey::from_pem(&text, 2).unwrap();
-        let signature = one.sign(b"message").unwrap();
-        assert_eq!(keys[0].verify(b"message", &signature), Ok(()));
-        assert_eq!(keys[0].verify(b"massage", &signature), Err(SignatureInvalid));
-        assert_eq!(keys[1].verify(b"message", &signature), Err(SignatureInvalid));
+        let key = |curve| EcdsaKey::generate(curve).unwrap();
+        let (one, two, other) = (key(Curve::P256), key(Curve::P256), key(Curve::P384));
+        let text = ecdsa_pem(Curve::P256, one.public_key())
+            + &ecdsa_pem(Curve::P256, two.public_key())
+            + &ecdsa_pem(Curve::P384, other.public_key());
+        let keys = VerifyingKey::from_pem(&text, 3).unwrap();
+        for (at, maker) in [one, two, other].into_iter().enumerate() {
+            let signature = maker.sign(b"message").unwrap();
+            for (of, key) in keys.iter().enumerate() {
+                let expected = if at == of { Ok(()) } else { Err(SignatureInvalid) };
+                assert_eq!(key.verify(b"message", &signature), expected);
+                assert_eq!(key.verify(b"massage", &signature), Err(SignatureInvalid));
+            }
+        }
         assert_ne!(keys[0].fingerprint(), keys[1].fingerprint());
-        assert_eq!(VerifyingKey::from_pem(&text, 1), Err(KeysError::Pem));
+        assert_eq!(VerifyingKey::from_pem(&text, 2), Err(KeysError::Pem));
         let private = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
         for (text, error) in [
             ("", KeysError::Pem),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n", KeysError::Pem),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", KeysError::Kind),
             (private, KeysError::Label),
-            (&ecdsa_pem(Curve::P384, other.public_key()), KeysError::Kind),
             (&ed25519_pem(&PublicKey::from_bytes([7; 32])), KeysError::Kind),
+            (include_str!("spki/tests/rsa-1024.pub"), KeysError::Weak),
+            (include_str!("spki/tests/rsa-exponent-3.pub"), KeysError::Weak),
         ] {
             assert_eq!(VerifyingKey::from_pem(text, 2), Err(error), "{text}");
         }
-        // A point that is compressed, or longer than it may be.
+        // A point that is compressed, longer than it may be, or has something behind it.
         let spki = |point: &[u8]| [P256, point].concat();
         assert_eq!(VerifyingKey::read(&spki(&[2; 65])), Err(KeysError::Kind));
         assert_eq!(VerifyingKey::read(&spki(&[4; 66])), Err(KeysError::Kind));
+        assert!(VerifyingKey::read(&spki(&[4; 65])).is_ok());
+        assert_eq!(VerifyingKey::read(&[spki(&[4; 65]), vec![0]].concat()), Err(KeysError::Kind));
+    }
+
+    #[test]
+    fn what_openssl_signed_is_verified_in_the_ways_of_its_key_alone() {
+        const RSA: &str = include_str!("spki/tests/rsa.pub");
+        const P384: &str = include_str!("spki/tests/p384.pub");
+        for (key, signature, is_one) in [
+            (RSA, include_str!("spki/tests/rsa-sha256.sig"), true),
+            (RSA, include_str!("spki/tests/rsa-sha1.sig"), false),
+            (RSA, include_str!("spki/tests/rsa-pss.sig"), false),
+            (P384, include_str!("spki/tests/p384-sha256.sig"), true),
+            (P384, include_str!("spki/tests/p384-sha512.sig"), false),
+            (P384, include_str!("spki/tests/rsa-sha256.sig"), false),
+            (RSA, include_str!("spki/tests/p384-sha256.sig"), false),
+        ] {
+            let key = &VerifyingKey::from_pem(key, 1).unwrap()[0];
+            let bytes = STANDARD.decode(signature.trim_end()).unwrap();
+            assert_eq!(key.verify(b"message", &bytes).is_ok(), is_one, "{signature}");
+            assert_eq!(key.verify(b"massage", &bytes), Err(SignatureInvalid));
+        }
     }
 
     /// RFC 8410, section 10.1.

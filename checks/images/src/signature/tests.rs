@@ -77,6 +77,25 @@ fn what_cosign_made_is_verified_by_its_key_alone() {
     }
 }
 
+/// Keys that were not made by cosign, which takes them all the same. Version 2 signs with SHA-256 where version 3 does with SHA-384.
+#[test]
+fn keys_of_other_kinds_sign_as_well() {
+    let own = keys(P256);
+    for (pem, sig, bytes) in [
+        (include_str!("tests/p384.pub"), include_str!("tests/p384.sig"), include_bytes!("tests/p384.bundle.json").as_slice()),
+        (include_str!("tests/rsa.pub"), include_str!("tests/rsa.sig"), include_bytes!("tests/rsa.bundle.json")),
+    ] {
+        let by = keys(pem);
+        for (signature, name) in [(simple(PAYLOAD, sig), Some("localhost:5000/team/app")), (bundle(bytes), None)] {
+            let claim = Claim { images: vec![IMAGE.parse().unwrap()], name: name.map(str::to_owned) };
+            assert_eq!(signature.verdict(&by), Verdict::By(&by[0], Ok(claim)));
+            assert_eq!(signature.verdict(&own), Verdict::None("it is by no key that is trusted"));
+        }
+        let other = PAYLOAD.to_ascii_uppercase();
+        assert_eq!(simple(&other, sig).verdict(&by), Verdict::None("it is by no key that is trusted"));
+    }
+}
+
 #[test]
 fn no_byte_of_what_was_signed_may_be_another() {
     let own = keys(P256);

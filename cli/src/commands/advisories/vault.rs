@@ -35,6 +35,8 @@ pub(super) struct Looked {
     without_packages: usize,
     /// Verdicts that do not tell all of them.
     incomplete: usize,
+    /// Verdicts that no advisory makes fail: of scans that were to fail for nothing.
+    tolerant: usize,
     /// Ecosystems that images have packages of, and no advisory was named about.
     uncovered: BTreeSet<String>,
 }
@@ -62,6 +64,7 @@ impl Matching {
         self.looked.incomplete += usize::from(list.incomplete);
         // What fails anyway needs no advisory, and where none counts, none is told.
         let least = image.fail_on.parse::<Severity>().ok().filter(|_| image.passed);
+        self.looked.tolerant += usize::from(image.passed && least.is_none());
         for package in list.packages {
             if !self.scopes.contains(&package.scope) {
                 self.scopes.insert(package.scope.clone());
@@ -160,6 +163,10 @@ fn notes(app: &App, looked: &Looked) {
     }
     if looked.incomplete > 0 {
         app.out.note(&format!("{} verdicts do not tell all packages of their images", looked.incomplete));
+    }
+    if looked.tolerant > 0 {
+        app.out
+            .note(&format!("{} verdicts fail for no advisory: their images were attested with --fail-on none", looked.tolerant));
     }
     for scope in &looked.uncovered {
         app.out
@@ -306,7 +313,10 @@ mod tests {
             ("3.0.2", &["DEBIAN-1".to_owned()][..])
         );
         assert_eq!(request.images[0].matches, [0]);
-        assert_eq!(looked, Looked { compared: 5, without_packages: 1, incomplete: 0, uncovered: ["Go".to_owned()].into() });
+        assert_eq!(
+            looked,
+            Looked { compared: 5, without_packages: 1, incomplete: 0, tolerant: 1, uncovered: ["Go".to_owned()].into() }
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) struct Trusted {
     /// A YAML file of what is trusted: registries, cosign_keys, signed_as and bases. May be repeated, as may what follows
     #[arg(long, value_name = "FILE")]
     trust: Vec<PathBuf>,
-    /// A public key (PEM, P-256) that must have signed the image, as cosign does; of several, one of them
+    /// A public key (PEM: P-256, P-384 or RSA) that must have signed the image, as cosign does; of several, one of them
     #[arg(long, value_name = "FILE")]
     cosign_key: Vec<PathBuf>,
     /// What a signature may call the image beside its own name: where a copy was signed

@@ -251,6 +251,17 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    /// The key of a `SubjectPublicKeyInfo` (DER), with nothing behind it.
+    ///
+    /// # Errors
+    /// [`X509Error::KeyKind`], and [`X509Error::KeyWeak`] for an RSA key that is too short, too long or has a small exponent.
+    pub(crate) fn from_info(info: &[u8]) -> Result<Self, X509Error> {
+        match SubjectPublicKeyInfo::from_der(info) {
+            Ok(([], info)) => Self::read(&info),
+            _ => Err(X509Error::KeyKind),
+        }
+    }
+
     /// The key of a `SubjectPublicKeyInfo` that was read. Its encoding is made anew: nothing comes along that is not the key.
     pub(super) fn read(info: &SubjectPublicKeyInfo<'_>) -> Result<Self, X509Error> {
         let curve = || info.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
@@ -310,6 +321,11 @@ impl PublicKey {
     #[must_use]
     pub const fn kind(&self) -> KeyKind {
         self.kind
+    }
+
+    /// The key itself: a point, uncompressed (SEC 1), or an `RSAPublicKey` (RFC 8017).
+    pub(crate) fn bits(&self) -> &[u8] {
+        &self.bits
     }
 
     /// The `SubjectPublicKeyInfo`.

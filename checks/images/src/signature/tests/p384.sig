@@ -1,0 +1,1 @@
+MGUCMGuWMrff2rzQwqgt22ydNzxskfqvhwrWPtPKJHcYMzB467tueCxm7VFaOhwD31HtCAIxAM9SluT9YzwPN0nO4zS8fm+EHb6wzx04AY7epgkYqHWSc/NlgEH6cRpfxpTTqiME0A==
