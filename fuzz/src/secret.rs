@@ -45,7 +45,7 @@ pub(crate) fn check(input: &[u8]) {
         let found = scanner.read(input).expect("memory can be read");
         assert!(found.len() <= FILE_SECRETS_MAX);
         assert!(found.iter().all(|found| found.line.is_none_or(|line| (1..=lines).contains(&line))));
-        let told = |found: &[Found]| found.iter().map(|found| (found.rule.id, found.line)).collect::<Vec<_>>();
+        let told = |found: &[Found]| found.iter().map(|found| (found.what.id(), found.line)).collect::<Vec<_>>();
         let slowly = scanner.read(Slowly(input)).expect("memory can be read");
         assert_eq!(told(&found), told(&slowly), "it depends on how it is read");
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use coffer_packages::{Distribution, Package};
 use coffer_registry::{Digest, Reference};
 
-use crate::{Rule, signature::Signatures, source::Config};
+use crate::{Rule, secrets::What, signature::Signatures, source::Config};
 
 /// Everything that the checks look at.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Facts {
     pub secrets: Vec<Secret>,
     /// Whether there were more than are told.
     pub has_more_secrets: bool,
+    /// How many marks of what the vault stores were looked for; none where nobody asked.
+    pub stored_marks: Option<usize>,
     /// What is remarkable about files that can be seen in the image, by path.
     pub files: BTreeMap<String, BTreeSet<Remark>>,
     /// Whether there were more than are told.
@@ -96,6 +98,17 @@ pub enum Kind {
     Settings,
     /// The value of a variable whose name says that it is secret.
     Variable,
+    /// A value that the vault stores.
+    Stored,
+}
+
+impl From<What> for Kind {
+    fn from(what: What) -> Self {
+        match what {
+            What::Like(rule) => Self::Known(rule),
+            What::Stored => Self::Stored,
+        }
+    }
 }
 
 /// Where a secret is.

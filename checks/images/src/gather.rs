@@ -9,7 +9,7 @@ use crate::{
     facts::{Facts, Kind, LayerFacts, Outcome, Place, Secret},
     files::{self, KNOWN_FILE_BYTES_MAX, Known},
     inventory::{Watch, Watched},
-    secrets::{FILE_SECRETS_MAX, Scanner},
+    secrets::{FILE_SECRETS_MAX, Scanner, Stored},
     source::{Image, LayerSource},
     unpack::{Packing, plain, sampled},
     view::View,
@@ -38,9 +38,15 @@ pub struct Progress {
 }
 
 /// Gathers what the checks look at. `progress` is told now and then.
-pub fn gather(mut image: Image, progress: &mut dyn FnMut(Progress)) -> Facts {
+pub fn gather(image: Image, progress: &mut dyn FnMut(Progress)) -> Facts {
+    gather_with(image, None, progress)
+}
+
+/// As [`gather`], and looks for what a vault stores.
+pub fn gather_with(mut image: Image, stored: Option<Stored>, progress: &mut dyn FnMut(Progress)) -> Facts {
+    let stored_marks = stored.as_ref().map(Stored::len);
     let mut gathering = Gathering {
-        scanner: Scanner::default(),
+        scanner: Scanner::with(stored),
         nested: NESTED_BYTES_MAX,
         files: 0,
         facts: Facts::default(),
@@ -66,6 +72,7 @@ pub fn gather(mut image: Image, progress: &mut dyn FnMut(Progress)) -> Facts {
         manifest: image.manifest,
         config_digest: Some(image.config_digest),
         config: image.config,
+        stored_marks,
         ..facts
     }
 }
@@ -237,7 +244,7 @@ impl Gathering {
         })?;
         facts.is_partial |= content.is_partial;
         for (within, secret) in found {
-            self.tell(number, path, &within, Kind::Known(secret.rule), secret.line);
+            self.tell(number, path, &within, secret.what.into(), secret.line);
         }
         Ok(())
     }

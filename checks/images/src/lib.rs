@@ -28,9 +28,9 @@ pub use coffer_registry::Digest;
 pub use content::{NESTED_BYTES_MAX, NESTING_MAX, ZIP_BYTES_MAX};
 pub use facts::{Facts, Kind, LayerFacts, Outcome, Place, Remark, Secret};
 pub use files::KNOWN_FILE_BYTES_MAX;
-pub use gather::{BOMB_BYTES_MIN, FILES_MAX, LAYER_BYTES_MAX, Progress, RATIO_MAX, SECRETS_MAX, gather};
+pub use gather::{BOMB_BYTES_MIN, FILES_MAX, LAYER_BYTES_MAX, Progress, RATIO_MAX, SECRETS_MAX, gather, gather_with};
 pub use inventory::{PACKAGES_MAX, PLACES_MAX};
-pub use secrets::{Certainty, FILE_SECRETS_MAX, Found, Rule, Scanner, rules};
+pub use secrets::{Certainty, FILE_SECRETS_MAX, Found, Rule, Scanner, Stored, What, rules};
 pub use signature::{Claim, Content, More, SIGNATURE_BYTES_MAX, SIGNATURES_MAX, Signature, Signatures, Verdict};
 pub use source::{
     Choice, Config, DOCUMENT_BYTES_MAX, Healthcheck, History, Image, LAYERS_MAX, LayerSource, OpenError, RootFs, Run,

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read},
     ops::Range,
+    sync::LazyLock,
 };
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
@@ -14,8 +15,10 @@ mod pem;
 mod published;
 mod real;
 mod rules;
+mod stored;
 
 pub use rules::{Certainty, Rule, rules};
+pub use stored::Stored;
 
 /// Bytes that are looked at together, beside what is kept of those before.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -32,18 +35,51 @@ pub const FILE_SECRETS_MAX: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Found {
     /// What it is.
-    pub rule: &'static Rule,
+    pub what: What,
     /// Its line, from 1; none in what is no text.
     pub line: Option<u64>,
     /// Where it is, in bytes from the beginning.
     range: Range<u64>,
 }
 
+/// What a secret is.
+#[derive(Debug, Clone, Copy)]
+pub enum What {
+    /// Something that looks like this.
+    Like(&'static Rule),
+    /// A value that the vault stores, whatever it looks like.
+    Stored,
+}
+
+impl What {
+    /// Its kind's name, which is never given another meaning.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Like(rule) => rule.id,
+            Self::Stored => "stored-value",
+        }
+    }
+
+    /// Whether it is surely a secret.
+    pub(crate) fn is_sure(self) -> bool {
+        self.certainty() >= (false, Certainty::Sure)
+    }
+
+    /// How sure it is, the surest last.
+    fn certainty(self) -> (bool, Certainty) {
+        match self {
+            Self::Like(rule) => (false, rule.certainty),
+            Self::Stored => (true, Certainty::Sure),
+        }
+    }
+}
+
 /// Looks for secrets.
-#[derive(Debug)]
 pub struct Scanner {
-    exact: Keywords,
-    folded: Keywords,
+    exact: &'static Keywords,
+    folded: &'static Keywords,
+    stored: Option<Stored>,
     /// Kept from file to file, for most are small.
     buffer: Vec<u8>,
 }
@@ -78,12 +114,21 @@ impl Keywords {
 
 impl Default for Scanner {
     fn default() -> Self {
+        // Made once: that takes longer than a small image.
+        static EXACT: LazyLock<Keywords> = LazyLock::new(|| Keywords::new(false));
+        static FOLDED: LazyLock<Keywords> = LazyLock::new(|| Keywords::new(true));
         let buffer = vec![0; WINDOW_BYTES + REACH_BYTES + BEHIND_BYTES];
-        Self { exact: Keywords::new(false), folded: Keywords::new(true), buffer }
+        Self { exact: &EXACT, folded: &FOLDED, stored: None, buffer }
     }
 }
 
 impl Scanner {
+    /// One that also looks for what a vault stores.
+    #[must_use]
+    pub fn with(stored: Option<Stored>) -> Self {
+        Self { stored, ..Self::default() }
+    }
+
     /// The secrets in a short text.
     #[must_use]
     pub fn text(&mut self, text: &str) -> Vec<Found> {
@@ -115,10 +160,10 @@ impl Scanner {
                 memchr::memchr(0, window.get(..filled.min(TEXT_SAMPLE_BYTES)).unwrap_or_default()).is_none()
             });
             let end = if is_end { filled } else { filled - REACH_BYTES };
-            self.look(window, begin..end, is_text, |rule, range| {
+            self.look(window, begin..end, is_text, |what, range| {
                 if found.len() < FILE_SECRETS_MAX {
                     let line = is_text.then(|| lines + newlines(window.get(begin..range.start).unwrap_or_default()));
-                    found.push(Found { rule, line, range: base + range.start as u64..base + range.end as u64 });
+                    found.push(Found { what, line, range: base + range.start as u64..base + range.end as u64 });
                 }
             });
             if is_end {
@@ -132,13 +177,16 @@ impl Scanner {
     }
 
     /// What begins in `begin`.
-    fn look(&self, window: &[u8], begin: Range<usize>, is_text: bool, mut each: impl FnMut(&'static Rule, Range<usize>)) {
+    fn look(&self, window: &[u8], begin: Range<usize>, is_text: bool, mut each: impl FnMut(What, Range<usize>)) {
+        if let Some(stored) = &self.stored {
+            stored.look(window, begin.clone(), |range| each(What::Stored, range));
+        }
         let mut check = |rule: &'static Rule, at: Range<usize>| {
             if begin.contains(&at.start)
                 && (is_text || !rule.shape.is_for_text())
                 && let Some(range) = rule.shape.find(window, at)
             {
-                each(rule, range);
+                each(What::Like(rule), range);
             }
         };
         self.exact.find(window, &mut check);
@@ -173,7 +221,7 @@ fn newlines(text: &[u8]) -> u64 {
 
 /// Of those that overlap the surest, and of these the first.
 fn distinct(mut found: Vec<Found>) -> Vec<Found> {
-    found.sort_by_key(|found| (std::cmp::Reverse(found.rule.certainty), found.range.start));
+    found.sort_by_key(|found| (std::cmp::Reverse(found.what.certainty()), found.range.start));
     let mut kept: Vec<Found> = Vec::new();
     for found in found {
         if !kept.iter().any(|kept| kept.range.start < found.range.end && found.range.start < kept.range.end) {

@@ -2,7 +2,7 @@
 
 use crate::{
     facts::{Kind, Place, Secret},
-    secrets::{Certainty, Scanner, is_secret_value},
+    secrets::{Scanner, is_secret_value},
     source::Image,
 };
 
@@ -11,9 +11,9 @@ pub(crate) fn gather(image: &Image, scanner: &mut Scanner, secrets: &mut Vec<Sec
     let run = &image.config.config;
     let mut look = |place: &Place, text: &str, secrets: &mut Vec<Secret>| {
         let found = scanner.text(text);
-        let is_sure = found.iter().any(|found| found.rule.certainty == Certainty::Sure);
+        let is_sure = found.iter().any(|found| found.what.is_sure());
         secrets.extend(found.into_iter().map(|found| Secret {
-            kind: Kind::Known(found.rule),
+            kind: found.what.into(),
             place: place.clone(),
             line: None,
             gone_in: None,

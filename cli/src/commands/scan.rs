@@ -19,6 +19,7 @@ mod packages;
 mod place;
 pub(crate) mod report;
 mod sarif;
+mod stored;
 mod trust;
 mod workload;
 

@@ -3,6 +3,7 @@
 
 mod advisories;
 mod conditions;
+mod stored;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};

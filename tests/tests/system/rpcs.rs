@@ -92,6 +92,8 @@ fn of_the_gate() -> Vec<Row> {
         // Who may use the key of a signer may: there is none.
         "GateService"/"AttestImage", Only(&[]), gate.attest_image(AttestImageRequest {
             signer: "absent".into(), scan: Some(crate::gate::clean_scan(1)), ..Default::default() });
+        "GateService"/"ListStoredMarks", Only(&[]), gate.list_stored_marks(ListStoredMarksRequest {
+            signer: "absent".into(), key: vec![7; 32], ..Default::default() });
         "GateService"/"ListVerdicts", Only(&[ADMIN, OFFICER, AUDITOR]), gate.list_verdicts(ListVerdictsRequest::default());
         "GateService"/"RevokeVerdict", Only(&[OFFICER]), gate.revoke_verdict(RevokeVerdictRequest {
             manifest: format!("sha256:{}", "0".repeat(64)), ..Default::default() });

@@ -159,6 +159,7 @@ rpcs! {
     LIST_SIGNERS = "GateService" "ListSigners" Permission(Action::GateRead), audited: true, tenant: true;
     DELETE_SIGNER = "GateService" "DeleteSigner" Permission(Action::GateManage), audited: true, tenant: true;
     ATTEST_IMAGE = "GateService" "AttestImage" Session, audited: true, tenant: true;
+    LIST_STORED_MARKS = "GateService" "ListStoredMarks" Session, audited: true, tenant: true;
     LIST_VERDICTS = "GateService" "ListVerdicts" Permission(Action::GateRead), audited: true, tenant: true;
     REVOKE_VERDICT = "GateService" "RevokeVerdict" Permission(Action::GateManage), audited: true, tenant: true;
     LIST_GATED_PODS = "GateService" "ListGatedPods" Permission(Action::GateRead), audited: true, tenant: true;

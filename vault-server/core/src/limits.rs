@@ -287,6 +287,10 @@ pub const SCAN_PACKAGE_BYTES_MAX: usize = 256;
 pub const SCAN_PACKAGES_BYTES_MAX: usize = 768 << 10;
 /// Exceptions of a scan that an attestation tells.
 pub const SCAN_EXCEPTIONS_MAX: usize = 64;
+/// Secrets on a page of marks of what is stored.
+pub const STORED_SECRETS_PAGE_MAX: usize = 512;
+/// Marks of one secret that are told.
+pub const STORED_RUNS_MAX: usize = 256;
 /// Ecosystems that advisories are imported of.
 pub const ADVISORY_SCOPES_MAX: usize = 64;
 /// Advisories about packages of images, in all imports together: one for each version of a package.

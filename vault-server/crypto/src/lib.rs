@@ -13,6 +13,7 @@ pub mod ecdsa;
 pub mod hash;
 pub mod jwt;
 pub mod key;
+pub mod mark;
 pub mod password;
 pub mod random;
 pub mod recipients;

@@ -105,7 +105,7 @@ impl VerifyingKey {
     }
 }
 
-/// What keys of a kind sign with. Signers differ in the hash that they take for P-384: cosign 2 has SHA-256, as for all others.
+/// What keys of a kind sign with. Signers differ in the hash that they take for P-384: cosign has SHA-384, others SHA-256 as for every key.
 fn algorithms(kind: KeyKind) -> Vec<&'static dyn VerificationAlgorithm> {
     match kind {
         KeyKind::P256 => vec![&ECDSA_P256_SHA256_ASN1],

@@ -13,6 +13,7 @@ mod pods;
 mod preview;
 mod record;
 mod statement;
+mod stored;
 mod verdicts;
 mod withdraw;
 
@@ -32,6 +33,7 @@ pub use self::{
     pods::{GatedGrant, GatedPod, JudgedImage},
     preview::{Held, Loss, Preview, PreviewedPod, Proposal},
     record::{ImageFinding, PackageSummary, Revocation, Scan, ScanException, SignerRecord, VerdictRecord},
+    stored::StoredMarks,
     verdicts::{NewVerdict, Unsigned},
 };
 use crate::{Failure, Unsealed, table::Table, unsealed::directory};

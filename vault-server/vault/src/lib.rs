@@ -56,7 +56,7 @@ pub use first::Beginning;
 pub use gate::{
     AdvisoriesRecord, AdvisoryMatch, GatedGrant, GatedPod, Held, ImageFinding, ImagePackage, Imported, JudgedImage, Loss,
     NewImport, NewVerdict, PackageList, PackageSummary, Preview, PreviewedPod, Proposal, Revocation, Scan, ScanException,
-    ScopeImport, SignerRecord, Standing, Unsigned, VerdictRecord, Withheld,
+    ScopeImport, SignerRecord, Standing, StoredMarks, Unsigned, VerdictRecord, Withheld,
 };
 pub use grants::NewGrant;
 pub use idempotency::Idempotency;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use coffer_barrier::{BarrierError, PhysicalKey};
 use coffer_core::{clock::Timestamp, path::Path, principal::Principal, reason::Reason};
 use coffer_engines::kv::{
-    Kv, KvError, Metadata, NamesPage, PutRequest, RollbackRequest, Secret, SettingsChange, VersionInfo, VersionState,
+    Fields, Kv, KvError, Metadata, NamesPage, PutRequest, RollbackRequest, Secret, SettingsChange, VersionInfo, VersionState,
 };
 use coffer_secret::SecretBytes;
 
@@ -156,6 +156,15 @@ impl Unsealed {
     pub fn is_made_for_each(&self, path: &Path) -> bool {
         let makes = |engine| matches!(engine, Engine::Database | Engine::Kubernetes | Engine::Pki);
         self.engine_of(path).is_ok_and(makes) && !self.is_static_credential(path)
+    }
+
+    /// The fields of a secret's newest version, if it can be read now.
+    pub(crate) async fn newest_fields(&self, path: &Path) -> Result<Option<Fields>, Failure> {
+        match self.kv(path)?.get(&self.barrier, path, None, self.now()).await {
+            Ok(secret) => Ok(Some(secret.fields)),
+            Err(KvError::NotFound | KvError::Gone { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The newest version of a secret, if it can be read now.

@@ -126,6 +126,24 @@ pub(super) const CHECKS: &[ImageCheck] = &[
     },
     ImageCheck {
         about: Check {
+            id: "IMG-10",
+            title: "no value that the vault stores",
+            severity: Severity::Critical,
+            tier: Tier::Gate,
+            benchmarks: &["NIST-800-190 4.1.4"],
+            why: "Whoever can pull the image has the secret, whatever the vault decides: it is no likeness, but the value itself.",
+            remedy: "rotate it, build the image without it, and have Coffer inject it as a file",
+        },
+        judge: |facts| match facts.stored_marks {
+            None => super::whole(Judgement::not_applicable("nobody asked for what the vault stores (--stored-values)")),
+            Some(marks) => {
+                let none = format!("none of the {marks} marks of what the vault stores");
+                none_of(told(facts, |secret| matches!(secret.kind, Kind::Stored)), facts, &none)
+            }
+        },
+    },
+    ImageCheck {
+        about: Check {
             id: "IMG-12",
             title: "no .env file with values that look secret",
             severity: Severity::Medium,
@@ -159,7 +177,7 @@ fn is_key(secret: &Secret) -> bool {
 }
 
 fn is_gated(secret: &Secret) -> bool {
-    is_sure(secret) || matches!(secret.kind, Kind::Credentials(_))
+    is_sure(secret) || matches!(secret.kind, Kind::Credentials(_) | Kind::Stored)
 }
 
 /// Those in files, which one can be sure of only where all layers were read.
@@ -192,6 +210,7 @@ fn evidence(secret: &Secret) -> String {
         Kind::Credentials(what) => what.to_owned(),
         Kind::Settings => "values that look secret".to_owned(),
         Kind::Variable => "a value that looks like a password".to_owned(),
+        Kind::Stored => "a value that the vault stores".to_owned(),
     };
     let line = secret.line.map(|line| format!(", line {line}")).unwrap_or_default();
     let gone = secret.gone_in.map(|layer| format!("; layer {layer} hides it, and it is pulled all the same")).unwrap_or_default();

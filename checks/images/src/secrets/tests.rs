@@ -4,7 +4,7 @@ use super::{checksum::github_token, *};
 use crate::Digest;
 
 fn ids(text: &[u8]) -> Vec<&'static str> {
-    Scanner::default().read(text).unwrap().iter().map(|found| found.rule.id).collect()
+    Scanner::default().read(text).unwrap().iter().map(|found| found.what.id()).collect()
 }
 
 /// A token made here: scanners of code must not find one in this file.
@@ -54,7 +54,7 @@ fn a_secret_is_found_at_each_place_around_a_window_s_end_and_with_its_line() {
         text.extend_from_slice(&vec![b'\n'; 3 * WINDOW_BYTES]);
         let found = Scanner::default().read(&text[..]).unwrap();
         assert_eq!(found.len(), 1, "{distance}");
-        assert_eq!((found[0].rule.id, found[0].line), ("github-token", Some(line)), "{distance}");
+        assert_eq!((found[0].what.id(), found[0].line), ("github-token", Some(line)), "{distance}");
     }
 }
 
@@ -64,7 +64,7 @@ fn programs_are_searched_for_tokens_and_not_for_names() {
     let mut program = vec![0x7f, b'E', b'L', b'F', 0, 0];
     program.extend_from_slice(format!("\0{token}\0 password=kX93jd82nQw1 ").as_bytes());
     let found = Scanner::default().read(&program[..]).unwrap();
-    assert_eq!(found.iter().map(|found| (found.rule.id, found.line)).collect::<Vec<_>>(), [("github-token", None)]);
+    assert_eq!(found.iter().map(|found| (found.what.id(), found.line)).collect::<Vec<_>>(), [("github-token", None)]);
     assert_eq!(ids(b"password=kX93jd82nQw1 "), ["secret-value"]);
 }
 
@@ -115,7 +115,7 @@ fn made(rule: &Rule, seed: u64) -> Option<String> {
 #[test]
 fn each_rule_finds_what_is_made_to_its_format_and_nothing_that_is_not() {
     let mut scanner = Scanner::default();
-    let mut is_found = |rule: &Rule, text: &str| scanner.text(text).iter().any(|found| found.rule.id == rule.id);
+    let mut is_found = |rule: &Rule, text: &str| scanner.text(text).iter().any(|found| found.what.id() == rule.id);
     let mut tried = 0;
     for rule in rules() {
         for seed in 0..20 {

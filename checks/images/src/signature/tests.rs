@@ -77,7 +77,7 @@ fn what_cosign_made_is_verified_by_its_key_alone() {
     }
 }
 
-/// Keys that were not made by cosign, which takes them all the same. Version 2 signs with SHA-256 where version 3 does with SHA-384.
+/// Keys that were not made by cosign, which takes them all the same.
 #[test]
 fn keys_of_other_kinds_sign_as_well() {
     let own = keys(P256);

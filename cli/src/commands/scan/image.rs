@@ -3,13 +3,14 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
-use coffer_images::{Against, Facts, gather, judge_against};
+use coffer_images::{Against, Facts, Stored, gather_with, judge_against};
 use coffer_packages::{Subject, bill};
 
 use super::{
     attest::{Asked, attest},
     place::Place,
     report::{Options, show, today, unshown},
+    stored,
     trust::Trusted,
 };
 use crate::{
@@ -42,7 +43,7 @@ Examples:
   coffer scan image ./layout --tag 1.4
   docker save app:1.4 -o app.tar && coffer scan image app.tar
   coffer scan image app.tar -o json | jq '.findings[] | select(.tier == \"gate\")'
-  coffer scan image registry.example.com/team/app:1.4 --attest release
+  coffer scan image registry.example.com/team/app:1.4 --attest release --stored-values
   coffer scan image registry.example.com/team/app:1.4 --cosign-key cosign.pub --trusted-registry registry.example.com/team
   coffer scan image app.tar --advisories advisories.coffer
   coffer scan image app.tar --sbom app.cdx.json
@@ -59,6 +60,9 @@ pub(crate) struct Image {
     /// Have the result signed in the vault by this signer, and kept there: what a grant with --require image=pass asks for
     #[arg(long, value_name = "SIGNER")]
     attest: Option<String>,
+    /// Look for values that the vault stores, too, in every form that looks machine-made: the vault gives keyed hashes of them, and no value
+    #[arg(long, requires = "attest")]
+    stored_values: bool,
     /// How long the verdict counts: at most 365d [default: 30d]
     #[arg(long, value_name = "TIME", requires = "attest", value_parser = parse_ttl)]
     ttl: Option<Duration>,
@@ -73,7 +77,11 @@ impl Image {
         // Before anything is pulled: a wrong name should not take a minute to be told.
         let advisories = self.advisories.as_deref().map(advisories::open).transpose()?;
         let trust = self.trusted.read(app)?;
-        let facts = self.facts(app, trust.has_keys()).await?;
+        let stored = match &self.attest {
+            Some(signer) if self.stored_values => Some(stored::marks(app, signer).await?),
+            _ => None,
+        };
+        let facts = self.facts(app, trust.has_keys(), stored).await?;
         let against = Against { advisories: advisories.as_ref(), today: Some(today(app)), trust: Some(&trust) };
         let mut report = judge_against(&self.place.image, &facts, &against);
         let exit = match &self.sbom {
@@ -110,11 +118,11 @@ impl Image {
     }
 
     /// What is known of the image, while a person sees how far it is. Its signatures are asked for only where they matter.
-    async fn facts(&self, app: &App, is_to_be_signed: bool) -> Result<Facts> {
+    async fn facts(&self, app: &App, is_to_be_signed: bool, stored: Option<Stored>) -> Result<Facts> {
         let mut progress = Progress::new(&app.out);
         let looked = self.place.with(app, move |mut image| {
             let signatures = is_to_be_signed.then(|| image.signatures()).transpose()?;
-            let facts = gather(image, &mut |at| {
+            let facts = gather_with(image, stored, &mut |at| {
                 progress.say(|| format!("layer {} of {}: {} MB", at.layer, at.layers, at.bytes / 1_000_000));
             });
             Ok(Facts { signatures, ..facts })

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use coffer_tests::{command::Coffer, programs::Programs, wait};
+use coffer_tests::{command::Coffer, issuer::uuid, programs::Programs, wait};
 use serde_json::{Value, json};
 
 use super::{
@@ -35,7 +35,7 @@ pub(super) fn images_decide(deployed: &Deployed) -> Result<()> {
     deployed.officer.ok(["grant", "read", GATED, "--to", "k8s:prod/shop/api", "--require", REQUIRE])?;
     let attest = |image: &str| {
         let image = format!("{registry}/{image}");
-        ci.run(["scan", "image", &image, "--plain-http", "--attest", "release", "--fail-on", "none"])
+        ci.run(["scan", "image", &image, "--plain-http", "--attest", "release", "--fail-on", "none", "--stored-values"])
     };
     // The agent's own image holds the secrets as well.
     let ran = attest("coffer-agent:0.1.0")?;
@@ -54,6 +54,8 @@ pub(super) fn images_decide(deployed: &Deployed) -> Result<()> {
     ensure!(why.code == 3 && why.stdout.contains("IMG-01 fail") && why.stdout.contains(layer), "{why:?}");
     deployed.delete("shop", "gated")?;
 
+    a_value_that_is_stored_fails_the_image(deployed, &ci, &registry)?;
+
     // The same without the key: nobody has looked at it yet, and then somebody has.
     clean(deployed)?;
     let ran = attest("clean:1")?;
@@ -66,6 +68,24 @@ pub(super) fn images_decide(deployed: &Deployed) -> Result<()> {
     ensure!(pods.stdout.contains("restricted") && pods.stdout.contains(&format!("read {GATED}")), "{pods:?}");
     a_verdict_is_taken_back(deployed, &token)?;
     deployed.delete("shop", "gated")
+}
+
+/// The scan is given no value, and says where one is.
+fn a_value_that_is_stored_fails_the_image(deployed: &Deployed, ci: &Coffer, registry: &str) -> Result<()> {
+    // In an image, it is no secret that may be nowhere.
+    let value = format!("a1B2c3D4-{}", uuid()?);
+    deployed.admin.ok_with(["kv", "put", "kv/team/api", "token=-"], &value)?;
+    let file = deployed.admin.home().join("settings.yaml");
+    fs::write(&file, format!("name: api\ntoken: \"{value}\"\n"))?;
+    deployed.cluster.push("stored:1", "FROM 127.0.0.1:5000/busybox:1\nCOPY settings.yaml /app/\n", &[&file])?;
+    let image = format!("{registry}/stored:1");
+    let scan = ["scan", "image", &image, "--plain-http", "--attest", "release", "--fail-on", "none"];
+    let ran = ci.run(scan)?;
+    ensure!(ran.stderr.contains("passed") && !ran.stdout.contains("IMG-10"), "nobody has asked: {ran:?}");
+    let ran = ci.run(scan.into_iter().chain(["--stored-values"]))?;
+    ensure!(ran.stderr.contains("FAILED") && !ran.stdout.contains(&value), "{ran:?}");
+    ensure!(ran.stdout.contains("/app/settings.yaml") && ran.stdout.contains("a value that the vault stores, line 2"), "{ran:?}");
+    deployed.admin.ok(["kv", "delete", "kv/team/api"]).map(drop)
 }
 
 /// Somebody who attests, and does nothing else.

@@ -2,6 +2,7 @@
 
 mod attest;
 mod pods;
+mod stored;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use coffer_vault::{Failure, Planned, SignerRecord, Unsealed, VerdictRecord};
 use self::{
     attest::{Attest, wire},
     pods::Pods,
+    stored::ListStoredMarks,
 };
 use super::{convert, service};
 use crate::{
@@ -37,6 +39,7 @@ service! { GateService:
     list_signers(ListSignersRequest) -> ListSignersResponse = ListSigners;
     delete_signer(DeleteSignerRequest) -> DeleteSignerResponse = DeleteSigner;
     attest_image(AttestImageRequest) -> AttestImageResponse = Attest;
+    list_stored_marks(ListStoredMarksRequest) -> ListStoredMarksResponse = ListStoredMarks;
     list_verdicts(ListVerdictsRequest) -> ListVerdictsResponse = ListVerdicts;
     revoke_verdict(RevokeVerdictRequest) -> RevokeVerdictResponse = RevokeVerdict;
     list_gated_pods(ListGatedPodsRequest) -> ListGatedPodsResponse = Pods;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use coffer_core::{action::Action, clock::Timestamp, policy::Resource, reason::Reason};
+use coffer_core::{action::Action, clock::Timestamp, policy::Resource, principal::Name, reason::Reason};
 use coffer_proto::v1::{self as proto, AttestImageRequest, AttestImageResponse};
 use coffer_secret::SecretBytes;
 use coffer_vault::{Failure, ImageFinding, Item, NewVerdict, PackageList, Planned, Scan, ScanException, TransitPath};
@@ -99,6 +99,15 @@ impl Item for Message {
     }
 }
 
+/// The path of a signer's key, for whoever may use it.
+pub(super) fn may_attest(call: &mut Call, signer: &Name) -> Result<TransitPath, Failure> {
+    // Whether there is such a signer is nobody's business who may not sign for it.
+    let signer = call.vault.signer(signer).map_err(|_| Failure::not_found_or_denied())?;
+    let path = TransitPath::of_key(&signer.key_path, "sign")?;
+    permit(call, Action::Use, &Resource::Path(path.path.clone()))?;
+    Ok(path)
+}
+
 pub(super) struct Attest(NewVerdict);
 
 #[async_trait]
@@ -129,10 +138,7 @@ impl Operation for Attest {
     }
 
     async fn run(&self, call: &mut Call) -> Result<Planned<AttestImageResponse>, Failure> {
-        // Whether there is such a signer is nobody's business who may not sign for it.
-        let signer = call.vault.signer(&self.0.signer).map_err(|_| Failure::not_found_or_denied())?;
-        let path = TransitPath::of_key(&signer.key_path, "sign")?;
-        permit(call, Action::Use, &Resource::Path(path.path.clone()))?;
+        let path = may_attest(call, &self.0.signer)?;
         let unsigned = call.vault.new_verdict(&call.who.caller, &self.0)?;
         let message = [Message(SecretBytes::from(unsigned.message()?))];
         let sign = |key: &coffer_vault::transit::TransitKey, message: &Message| key.sign(0, message.0.expose());
