@@ -16,8 +16,6 @@ pub const RUN_BYTES_MARKED: usize = 64;
 pub const MARK_BYTES: usize = 8;
 /// Different characters of a run that is marked, at least.
 const CHARACTERS_MIN: u32 = 8;
-/// Letters of a run that is marked, at least.
-const LETTERS_MIN: usize = 2;
 /// Digits of a run that is marked, at least.
 const DIGITS_MIN: usize = 1;
 /// Of so many neighbours two are of different kinds, at least: small letters, capitals and digits.
@@ -75,7 +73,7 @@ fn is_made(run: &[u8]) -> bool {
     if run.len() < RUN_BYTES_MIN {
         return false;
     }
-    let (mut seen, mut letters, mut digits, mut changes, mut last) = (0_u128, 0, 0, 0, None);
+    let (mut seen, mut digits, mut changes, mut last) = (0_u128, 0, 0, None);
     for byte in run {
         seen |= 1 << (byte & 0x7f);
         let class = match byte {
@@ -84,13 +82,10 @@ fn is_made(run: &[u8]) -> bool {
             b'A'..=b'Z' => Class::Capital,
             _ => continue,
         };
-        *(if class == Class::Digit { &mut digits } else { &mut letters }) += 1;
+        digits += usize::from(class == Class::Digit);
         changes += usize::from(last.replace(class).is_some_and(|last| last != class));
     }
-    letters >= LETTERS_MIN
-        && digits >= DIGITS_MIN
-        && seen.count_ones() >= CHARACTERS_MIN
-        && changes * CHANGE_EVERY_MAX >= run.len()
+    digits >= DIGITS_MIN && seen.count_ones() >= CHARACTERS_MIN && changes * CHANGE_EVERY_MAX >= run.len()
 }
 
 #[cfg(test)]
@@ -139,6 +134,18 @@ mod tests {
         assert!(of(first(RUN_BYTES_MIN - 1)).is_empty());
         assert_eq!(of(&long), [first(RUN_BYTES_MARKED)]);
         assert_eq!(of(&format!("{long}/{long}")).len(), 2);
+    }
+
+    #[test]
+    fn each_measure_of_a_run_counts_from_its_own_limit_on() {
+        // Different characters, a digit, and how often one kind follows another.
+        for (enough, too_little) in [
+            ("a1b2c3d4a1b2c3d4", "a1b2c3d3a1b2c3d3"),
+            ("aBcDeFgHiJkLmNo1", "aBcDeFgHiJkLmNoP"),
+            ("abcde1fghijkl2mnopqrstuv", "abcde1fghijkl2mnopqrstuvw"),
+        ] {
+            assert_eq!((of(enough).len(), of(too_little).len()), (1, 0), "{enough}, {too_little}");
+        }
     }
 
     #[test]
