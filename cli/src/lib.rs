@@ -21,6 +21,7 @@ mod memory;
 pub mod output;
 pub mod paths;
 pub mod private;
+mod random;
 pub mod reference;
 pub mod session;
 mod vault_words;

@@ -15,6 +15,7 @@ use crate::{
     failure::{Failure, Result},
     input::{CREDENTIAL_BYTES_MAX, Source},
     memory::MemoryFolder,
+    random::random,
 };
 
 /// The file with the key.
@@ -92,11 +93,6 @@ fn no_key(error: &rcgen::Error) -> Box<Failure> {
 
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Random bytes of the operating system.
-pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    coffer_client::random_bytes().ok_or_else(|| Failure::new(Exit::Failed, "the system gives no random numbers"))
 }
 
 fn uuid() -> Result<String> {

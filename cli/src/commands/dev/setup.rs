@@ -25,6 +25,7 @@ use crate::{
     failure::{Failure, Result},
     input::Source,
     memory::MemoryFolder,
+    random::random,
 };
 
 /// Bytes of a file of secrets to begin with, at most.
@@ -88,7 +89,7 @@ pub(super) async fn all(
     let mut people = Vec::with_capacity(ROLES.len());
     for role in ROLES {
         let name = if role.is_empty() { DEVELOPER } else { role };
-        let password = SecretString::from(URL_SAFE_NO_PAD.encode(issuer::random::<24>()?));
+        let password = SecretString::from(URL_SAFE_NO_PAD.encode(random::<24>()?));
         folder.write(&format!("passwords/{name}"), password.expose().as_bytes(), Mode::RUSR)?;
         let attempt = Attempt::new(format!("create the user {name}"));
         let request = CreateOperatorRequest {

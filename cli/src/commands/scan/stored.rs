@@ -1,20 +1,20 @@
 //! `coffer scan image --stored-values`: what the vault stores, as marks.
 
-use coffer_client::{proto::ListStoredMarksRequest, random_bytes};
+use coffer_client::proto::ListStoredMarksRequest;
 use coffer_images::Stored;
 
 use crate::{
     app::{App, answer},
-    exit::Exit,
-    failure::{Failure, Result},
+    failure::Result,
     output::Progress,
+    random::random,
 };
 
 /// Marks of all values that the vault stores, under a key of this scan's own.
 pub(super) async fn marks(app: &App, signer: &str) -> Result<Stored> {
     let vault = app.vault()?;
     let attempt = vault.attempt(format!("look for what the vault stores as {signer}")).of("coffer signer list,");
-    let key: [u8; 32] = random_bytes().ok_or_else(|| Failure::new(Exit::Failed, "the system gives no random numbers"))?;
+    let key = random::<32>()?;
     let (mut stored, mut secrets, mut page_token) = (Stored::new(&key), 0_u64, String::new());
     let (mut service, mut progress) = (vault.client.gate(), Progress::new(&app.out));
     loop {
